@@ -7,7 +7,8 @@ VARIANT ?= release
 CC      ?= gcc
 B       := build/$(VARIANT)
 DEPS    := $(CURDIR)/build/deps
-export PKG_CONFIG_PATH := $(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH)
+# $(shell) does not see exported variables before make 4.4: the path is given by hand.
+PKG_CONFIG := PKG_CONFIG_PATH=$(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH) pkg-config
 
 GOALS := $(or $(MAKECMDGOALS),all)
 NEEDS_NOTHING := deps clean fmt help
@@ -19,9 +20,9 @@ ifneq ($(filter-out $(NEEDS_NOTHING),$(GOALS)),)
       $(error what weir is built from is missing or too old: it needs libmicrohttpd >= 1.0.1 (older parsers let request smuggling through), hiredis >= 1.1, libuv >= 1.44, jansson >= 2.14, gnutls >= 3.7 and llhttp; `make deps` installs them)
     endif
   endif
-  LIBRARY_CFLAGS := $(shell pkg-config --cflags libmicrohttpd hiredis libuv jansson gnutls | sed 's/-I/-isystem /g') -isystem $(DEPS)/llhttp
-  LIBRARIES := $(shell pkg-config --libs --static libmicrohttpd | sed 's/-lmicrohttpd/-lmicrohttpd/') \
-               $(shell pkg-config --libs hiredis libuv jansson gnutls)
+  LIBRARY_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmicrohttpd hiredis libuv jansson gnutls | sed 's/-I/-isystem /g') -isystem $(DEPS)/llhttp
+  LIBRARIES := $(shell $(PKG_CONFIG) --libs --static libmicrohttpd | sed 's/-lmicrohttpd/-lmicrohttpd/') \
+               $(shell $(PKG_CONFIG) --libs hiredis libuv jansson gnutls)
 endif
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wcast-qual -Wpointer-arith \
