@@ -1,7 +1,8 @@
-/* forward: what passes through the gateway, and what must not: the head an upstream receives, the fields of its answer.
+/* forward: what passes through the gateway, and what must not: the head an upstream receives, the fields of its
+ * answer.
  *
- * RFC 9110 §7.6 (hop-by-hop fields, Via), RFC 7239 and the older X-Forwarded-* fields (who the client was). Pure: writes into memory
- * the caller owns; no I/O, no allocation. Any thread.
+ * RFC 9110 §7.6 (hop-by-hop fields, Via), RFC 7239 and the older X-Forwarded-* fields (who the client was). Pure:
+ * writes into memory the caller owns; no I/O, no allocation. Any thread.
  */
 #ifndef WEIR_FORWARD_H
 #define WEIR_FORWARD_H
@@ -23,8 +24,8 @@ struct forward {
  * demands the field, and which of the upstream's servers will be asked is not known yet. */
 MUST_CHECK size_t forward_head(const struct forward *forward, char *out, size_t size);
 
-/* True when a field of an upstream's response must not reach the client: hop-by-hop, or framing, which the front does itself.
- * `fields`: all of the response, since Connection may name more. */
+/* True when a field of an upstream's response must not reach the client: hop-by-hop, or framing, which the front does
+ * itself. `fields`: all of the response, since Connection may name more. */
 bool forward_drops(const struct field *fields, size_t field_count, const struct field *field);
 
 #endif

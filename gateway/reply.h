@@ -1,11 +1,12 @@
-/* reply: the answers the gateway writes itself, and the RateLimit fields it adds to others'. What passes through: forward.h.
+/* reply: the answers the gateway writes itself, and the RateLimit fields it adds to others'. What passes through:
+ * forward.h.
  *
  * RFC 9110 §10.2.3 (Retry-After), RFC 9457 (problem+json), RFC 9651 (structured fields),
- * draft-ietf-httpapi-ratelimit-headers-11 (RateLimit, RateLimit-Policy). Pure: fills structs the caller owns; no I/O, no
- * allocation but in reply_policies_create(). Any thread.
+ * draft-ietf-httpapi-ratelimit-headers-11 (RateLimit, RateLimit-Policy). Pure: fills structs the caller owns; no I/O,
+ * no allocation but in reply_policies_create(). Any thread.
  *
- * A request id goes into a field and into JSON: it must be visible ASCII (whoever keeps a client's checks that). What is
- * longer than REPLY_ID_MAX is cut.
+ * A request id goes into a field and into JSON: it must be visible ASCII (whoever keeps a client's checks that). What
+ * is longer than REPLY_ID_MAX is cut.
  */
 #ifndef WEIR_REPLY_H
 #define WEIR_REPLY_H
@@ -32,8 +33,8 @@ struct reply {
 /* The reason phrase of a status (RFC 9110 §15, 6585, …), or "". */
 const char *reply_reason(unsigned status);
 
-/* An answer of the gateway's own: problem+json with status, title, detail and instance (the request id). `detail` is escaped.
- * `retry_after_s` 0: no such field. */
+/* An answer of the gateway's own: problem+json with status, title, detail and instance (the request id). `detail` is
+ * escaped. `retry_after_s` 0: no such field. */
 void reply_problem(struct reply *reply, unsigned status, const char *detail, struct slice request_id,
                    uint64_t retry_after_s);
 
@@ -44,20 +45,22 @@ struct reply_limit {
     uint64_t retry_after_s; /* 0 when allowed or never */
 };
 
-/* 429 (or 503, temporary-reduced-capacity, when `status` says so): detail names the limit ("limit per-key allows 1000 per
- * minute; try again in 3 s"), violated-policies, Retry-After, RateLimit fields as config.headers wants them. `denied`: every
- * limit that refused, longest wait first, at least one and at most 16. */
+/* 429 (or 503, temporary-reduced-capacity, when `status` says so): detail names the limit ("limit per-key allows 1000
+ * per minute; try again in 3 s"), violated-policies, Retry-After, RateLimit fields as config.headers wants them.
+ * `denied`: every limit that refused, longest wait first, at least one and at most 16. */
 void reply_refused(struct reply *reply, const struct config *config, size_t route, unsigned status,
                    const struct reply_limit *denied, size_t denied_count, struct slice request_id);
 
-/* A request without the key a limit demands ("missing": "deny"): 429 without Retry-After; detail names limit and source. */
+/* A request without the key a limit demands ("missing": "deny"): 429 without Retry-After; detail names limit and
+ * source. */
 void reply_keyless(struct reply *reply, const struct config *config, size_t route, size_t limit,
                    struct slice request_id);
 
 /* A route's own answer ("respond"). */
 void reply_respond(struct reply *reply, const struct config_respond *respond);
 
-/* The RateLimit-Policy values of all routes, spelled once: a route's lists the policies of its limits. Borrows nothing. */
+/* The RateLimit-Policy values of all routes, spelled once: a route's lists the policies of its limits. Borrows
+ * nothing. */
 struct reply_policies;
 MUST_CHECK struct reply_policies *reply_policies_create(const struct config *config); /* NULL when memory is short */
 void reply_policies_destroy(struct reply_policies **policies);

@@ -38,7 +38,8 @@ static bool continues(unsigned char byte, unsigned char low, unsigned char high)
     return byte >= low && byte <= high;
 }
 
-/* Bytes of the well-formed UTF-8 character that begins here (RFC 3629 §4, the table of UTF8-octets), 0 when there is none. */
+/* Bytes of the well-formed UTF-8 character that begins here (RFC 3629 §4, the table of UTF8-octets), 0 when there is
+ * none. */
 static size_t utf8_length(const unsigned char *at, size_t left)
 {
     unsigned char first = at[0];

@@ -1,8 +1,8 @@
 /* text: a piece of text under construction, in memory of fixed size that the caller owns.
  *
- * What reply, forward and log share: they spell fields, JSON and numbers into a buffer, and what does not fit must never
- * be written past its end. A piece that does not fit is left out whole, `cut` is set, and nothing is written from then on:
- * the caller looks once, at the end. No NUL is kept at the end. Pure; any thread, each with its own.
+ * What reply, forward and log share: they spell fields, JSON and numbers into a buffer, and what does not fit must
+ * never be written past its end. A piece that does not fit is left out whole, `cut` is set, and nothing is written
+ * from then on: the caller looks once, at the end. No NUL is kept at the end. Pure; any thread, each with its own.
  */
 #ifndef WEIR_TEXT_H
 #define WEIR_TEXT_H
@@ -71,9 +71,10 @@ void text_padded(struct text *text, uint64_t number, unsigned digits);
 /* 16 hexadecimal digits, lower case. */
 void text_hex(struct text *text, uint64_t number);
 
-/* The inside of a JSON string (RFC 8259 §7), for bytes from anywhere: quote, backslash, every control (C0, DEL, C1: terminals
- * obey all of them) and every byte that is no part of well-formed UTF-8 (RFC 3629) are escaped, the last two as \u00XX. At
- * most `max` bytes are written (max ≥ 3); a longer value ends in "…", never inside a character or an escape. */
+/* The inside of a JSON string (RFC 8259 §7), for bytes from anywhere: quote, backslash, every control (C0, DEL, C1:
+ * terminals obey all of them) and every byte that is no part of well-formed UTF-8 (RFC 3629) are escaped, the last
+ * two as \u00XX. At most `max` bytes are written (max ≥ 3); a longer value ends in "…", never inside a character or
+ * an escape. */
 void text_json(struct text *text, struct slice value, size_t max);
 
 /* RFC 3339, UTC, milliseconds: "2026-01-02T03:04:05.678Z". */
