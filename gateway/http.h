@@ -40,8 +40,9 @@ struct http_parser;
 struct http_parser *http_create(const struct http_events *events, void *user);
 void http_destroy(struct http_parser **parser);
 
-/* A new request has been sent on the connection: `head_request` = its method was HEAD. Forgets the previous response. */
-void http_expect(struct http_parser *parser, bool head_request);
+/* A new request has been sent on the connection: `head_request` = its method was HEAD, `upgrade_request` = it asked for an upgrade
+ * (without, 101 is an error). Forgets the previous response. Not from within an event, nor after an error. */
+void http_expect(struct http_parser *parser, bool head_request, bool upgrade_request);
 
 /* Feeds bytes. NULL when fine, else a static sentence: the response is broken and so is the connection. Bytes after a complete message, or
  * while none is expected, are an error. After a 101 head nothing more is parsed: http_upgraded() is true and `*used` says how many bytes belonged to

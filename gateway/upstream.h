@@ -51,6 +51,7 @@ struct upstream_request {
     bool head_method;        /* the method is HEAD */
     bool idempotent;
     enum request_body body;  /* how upstream_send() is framed: as is, or as chunks */
+    uint64_t content_length; /* REQUEST_LENGTH: as the head announces it; a body of another length fails the call, nothing wrong is sent */
 };
 
 #define UPSTREAM_QUEUE_MAX (256 * 1024) /* bytes waiting to be written before the caller should pause */

@@ -1,0 +1,583 @@
+/* http: bytes from an upstream → response heads and bodies, by llhttp.
+ *
+ * llhttp is lenient in places where leniency desynchronises a connection, and how lenient depends on how it was compiled. So the
+ * bytes pass a guard first: it walks the lines of heads, chunk sizes and trailers and refuses what is not exactly a line (a CR or LF
+ * alone, a folded field, a status line of another shape), and it hands llhttp never more than one section at a time: a head, a
+ * chunk's size line, a chunk's bytes, the CRLF after them, the trailers. llhttp decides what the fields mean; after each section
+ * the two must agree on where in the message they are. What comes after the last section is surplus and never parsed.
+ *
+ *   HEAD ──► BODY ─────────────────────────────────────────► IDLE        (IDLE: nothing outstanding)
+ *    │  └──► CHUNK_SIZE ─► CHUNK_DATA ─► CHUNK_END ─┐         ▲
+ *    │         │   ▲──────────────────────────────┘         │
+ *    │         └─► TRAILERS ────────────────────────────────┤
+ *    └──► (no body) ────────────────────────────────────────┘
+ *
+ * Names and values are copied: a head seldom arrives in one piece that outlives its reading. They are laid end to end in one text:
+ * reason, name, value, name, value …, so that lengths suffice until the head is complete and the text may move while it grows.
+ * Trailers are checked and dropped.
+ */
+#include "http.h"
+
+#include <llhttp.h>
+#include <stdlib.h>
+
+#define FIELDS_MAX     256  /* fields of one response; the front sends fewer to a client than it takes from one */
+#define FIELDS_START   32   /* what nearly every response has fewer of */
+#define TEXT_START     2048 /* so do heads */
+#define CHUNK_LINE_MAX 1024 /* 16 digits and an extension that nobody uses; without a bound, body bytes that no one counts */
+
+enum phase { IDLE, HEAD, BODY, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILERS, UPGRADED };
+
+struct http_parser {
+    llhttp_t llhttp;
+    const struct http_events *events;
+    void *user;
+    const char *problem; /* set once, stays */
+    enum phase phase;
+    bool head_request, upgrade_request;
+    bool stale;   /* text and fields are still the previous response's, for whoever borrowed them */
+    bool interim; /* the head being read is a 1xx that is dropped */
+    unsigned interims;
+    uint64_t body_left; /* BODY, CHUNK_DATA */
+
+    /* The guard's place in the section. */
+    size_t line;          /* number of the line */
+    size_t line_length;   /* its bytes so far, without CR LF */
+    size_t section_bytes; /* HEAD: of interim heads too */
+    bool line_cr;         /* its last byte was a CR */
+    bool section_over;
+
+    char *text;
+    size_t text_length, text_size;
+    size_t reason_length;
+    struct field *fields; /* only lengths are set before the head is complete */
+    size_t field_count, field_size;
+};
+
+static int refuse(struct http_parser *parser, const char *problem)
+{
+    if (!parser->problem) {
+        parser->problem = problem;
+    }
+    return -1;
+}
+
+/* The guard: lines. */
+
+static const char *const status_line = "HTTP/1.x ddd";
+#define STATUS_LINE_LENGTH 12
+
+static bool fits_status_line(size_t at, char c)
+{
+    if (at == STATUS_LINE_LENGTH) {
+        return c == ' ' || c == '\r'; /* the reason may be missing together with its space: harmless, and common */
+    }
+    switch (status_line[at]) {
+    case 'x':
+        return c == '0' || c == '1';
+    case 'd':
+        return c >= '0' && c <= '9';
+    default:
+        return c == status_line[at];
+    }
+}
+
+static bool guard_status_line(struct http_parser *parser, const char *part, size_t length)
+{
+    for (size_t i = 0; i < length && parser->line_length + i <= STATUS_LINE_LENGTH; i++) {
+        if (!fits_status_line(parser->line_length + i, part[i])) {
+            return refuse(parser, "the status line is not HTTP/1.0's or HTTP/1.1's") == 0;
+        }
+    }
+    return true;
+}
+
+/* The line is complete: was it the last of the section? */
+static bool guard_end_of_line(struct http_parser *parser)
+{
+    bool empty = parser->line_length == 0;
+    if (!parser->line_cr) {
+        return refuse(parser, "a line ends in LF without CR") == 0;
+    }
+    if (parser->phase == HEAD && parser->line == 0 && parser->line_length < STATUS_LINE_LENGTH) {
+        return refuse(parser, "the status line is too short") == 0;
+    }
+    if (parser->phase == CHUNK_END && !empty) {
+        return refuse(parser, "a chunk is longer than its size") == 0;
+    }
+    parser->section_over = empty || parser->phase == CHUNK_SIZE;
+    parser->line++;
+    parser->line_length = 0;
+    parser->line_cr = false;
+    return true;
+}
+
+/* `part`: some bytes of one line; LF only as the last of them. */
+static bool guard_part(struct http_parser *parser, const char *part, size_t length)
+{
+    bool ends = part[length - 1] == '\n';
+    size_t text = length - ends;
+    if (text > 0) {
+        if (parser->line_cr || memchr(part, '\r', text - 1)) {
+            return refuse(parser, "a CR stands alone") == 0;
+        }
+        if (parser->line_length == 0 && (part[0] == ' ' || part[0] == '\t')) {
+            return refuse(parser, "a line begins with white space") == 0;
+        }
+        if (parser->phase == HEAD && parser->line == 0 && !guard_status_line(parser, part, text)) {
+            return false;
+        }
+        parser->line_cr = part[text - 1] == '\r';
+        parser->line_length += text - parser->line_cr;
+    }
+    return !ends || guard_end_of_line(parser);
+}
+
+/* How many bytes may go to llhttp: all, or up to the end of the section. 0 and a problem when they must not. */
+static size_t guard_lines(struct http_parser *parser, const char *data, size_t length)
+{
+    size_t limit = parser->phase == CHUNK_SIZE || parser->phase == CHUNK_END ? CHUNK_LINE_MAX : HTTP_HEAD_MAX;
+    size_t taken = 0;
+    while (taken < length && !parser->section_over) {
+        const char *line = data + taken;
+        const char *lf = memchr(line, '\n', length - taken);
+        size_t part = lf ? (size_t)(lf - line) + 1 : length - taken;
+        if (part > limit - parser->section_bytes) {
+            refuse(parser, parser->phase == HEAD ? "the head is too large" : "a chunk line or the trailers are too large");
+            return 0;
+        }
+        parser->section_bytes += part;
+        if (!guard_part(parser, line, part)) {
+            return 0;
+        }
+        taken += part;
+    }
+    return taken;
+}
+
+static void begin_section(struct http_parser *parser, enum phase phase)
+{
+    bool next_head = phase == HEAD && parser->interims > 0;
+    parser->phase = phase;
+    parser->line = 0;
+    parser->line_length = 0;
+    parser->line_cr = false;
+    parser->section_over = false;
+    parser->section_bytes = next_head ? parser->section_bytes : 0;
+}
+
+/* What llhttp tells. */
+
+static struct http_parser *self(llhttp_t *llhttp)
+{
+    return llhttp->data;
+}
+
+static int append(struct http_parser *parser, const char *at, size_t length)
+{
+    size_t needed = parser->text_length + length;
+    if (needed > parser->text_size) {
+        size_t size = needed > 2 * parser->text_size ? needed : 2 * parser->text_size;
+        char *text = realloc(parser->text, size);
+        if (!text) {
+            return refuse(parser, "memory is short");
+        }
+        parser->text = text;
+        parser->text_size = size;
+    }
+    memcpy(parser->text + parser->text_length, at, length);
+    parser->text_length = needed;
+    return 0;
+}
+
+static int on_status(llhttp_t *llhttp, const char *at, size_t length)
+{
+    struct http_parser *parser = self(llhttp);
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)at[i];
+        if ((c < ' ' && c != '\t') || c == 0x7f) {
+            return refuse(parser, "a control byte in the reason");
+        }
+    }
+    parser->reason_length += length;
+    return append(parser, at, length);
+}
+
+/* The field whose name or value is being read. */
+static struct field *current_field(struct http_parser *parser)
+{
+    return &parser->fields[parser->field_count];
+}
+
+static bool in_trailers(const struct http_parser *parser)
+{
+    return parser->phase == TRAILERS;
+}
+
+static int on_header_field(llhttp_t *llhttp, const char *at, size_t length)
+{
+    struct http_parser *parser = self(llhttp);
+    if (in_trailers(parser)) {
+        return 0;
+    }
+    if (memchr(at, ' ', length)) {
+        return refuse(parser, "white space in a field name");
+    }
+    current_field(parser)->name.length += length;
+    return append(parser, at, length);
+}
+
+static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
+{
+    struct http_parser *parser = self(llhttp);
+    if (in_trailers(parser)) {
+        return 0;
+    }
+    current_field(parser)->value.length += length;
+    return append(parser, at, length);
+}
+
+static bool make_room_for_field(struct http_parser *parser)
+{
+    if (parser->field_count == parser->field_size) {
+        size_t size = 2 * parser->field_size;
+        struct field *fields = realloc(parser->fields, size * sizeof(*fields));
+        if (!fields) {
+            return refuse(parser, "memory is short") == 0;
+        }
+        parser->fields = fields;
+        parser->field_size = size;
+    }
+    *current_field(parser) = (struct field){ 0 };
+    return true;
+}
+
+static int on_header_value_complete(llhttp_t *llhttp)
+{
+    struct http_parser *parser = self(llhttp);
+    if (in_trailers(parser)) {
+        return 0;
+    }
+    struct field *field = current_field(parser);
+    if (field->name.length == 0) {
+        return refuse(parser, "a field without a name");
+    }
+    while (field->value.length > 0 && (parser->text[parser->text_length - 1] == ' ' ||
+                                       parser->text[parser->text_length - 1] == '\t')) {
+        field->value.length--;
+        parser->text_length--;
+    }
+    if (parser->field_count + 1 == FIELDS_MAX) {
+        return refuse(parser, "too many fields");
+    }
+    parser->field_count++;
+    return make_room_for_field(parser) ? 0 : -1;
+}
+
+/* The text has stopped moving: lengths become slices. */
+static void place_fields(struct http_parser *parser)
+{
+    const char *at = parser->text + parser->reason_length;
+    for (size_t i = 0; i < parser->field_count; i++) {
+        struct field *field = &parser->fields[i];
+        field->name.at = at;
+        field->value.at = at + field->name.length;
+        at = field->value.at + field->value.length;
+    }
+}
+
+/* RFC 9112 §6.1: exactly chunked, once, and not from HTTP/1.0. llhttp has refused it together with Content-Length. */
+static bool transfer_encoding_is_chunked(const struct http_parser *parser)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < parser->field_count; i++) {
+        if (slice_equals_nocase(parser->fields[i].name, SLICE("Transfer-Encoding"))) {
+            count++;
+            if (!slice_equals_nocase(parser->fields[i].value, SLICE("chunked"))) {
+                return false;
+            }
+        }
+    }
+    return count == 1 && parser->llhttp.http_minor == 1 && !(parser->llhttp.flags & F_CONTENT_LENGTH);
+}
+
+/* RFC 9112 §6.3 */
+static enum http_body framing(const struct http_parser *parser)
+{
+    unsigned status = parser->llhttp.status_code;
+    unsigned flags = parser->llhttp.flags;
+    if (parser->head_request || status < 200 || status == 204 || status == 304) {
+        return HTTP_NO_BODY;
+    }
+    return flags & F_CHUNKED ? HTTP_CHUNKED : flags & F_CONTENT_LENGTH ? HTTP_LENGTH : HTTP_UNTIL_CLOSE;
+}
+
+/* RFC 9112 §9.3 */
+static bool persists(const struct http_parser *parser)
+{
+    unsigned flags = parser->llhttp.flags;
+    return !(flags & F_CONNECTION_CLOSE) && (parser->llhttp.http_minor == 1 || flags & F_CONNECTION_KEEP_ALIVE);
+}
+
+static const char *head_problem(const struct http_parser *parser)
+{
+    unsigned status = parser->llhttp.status_code;
+    unsigned flags = parser->llhttp.flags;
+    if (status < 100 || status > 599) {
+        return "a status outside 100 to 599";
+    }
+    if (flags & F_TRANSFER_ENCODING && (!transfer_encoding_is_chunked(parser) || status < 200 || status == 204)) {
+        return "a Transfer-Encoding other than exactly chunked, or where none may be";
+    }
+    if (status == 101 && !(parser->upgrade_request && parser->llhttp.upgrade)) {
+        return "101 without an upgrade";
+    }
+    if (parser->interim && parser->interims > HTTP_INTERIM_MAX) {
+        return "too many interim responses";
+    }
+    return NULL;
+}
+
+static void enter_body(struct http_parser *parser, const struct http_head *head)
+{
+    switch (head->body) {
+    case HTTP_CHUNKED:
+        begin_section(parser, CHUNK_SIZE);
+        break;
+    case HTTP_LENGTH:
+        parser->phase = BODY;
+        parser->body_left = head->content_length;
+        break;
+    case HTTP_UNTIL_CLOSE:
+        parser->phase = BODY;
+        parser->body_left = UINT64_MAX;
+        break;
+    case HTTP_NO_BODY: /* llhttp says at once that the message is complete */
+        break;
+    }
+}
+
+static int on_headers_complete(llhttp_t *llhttp)
+{
+    enum { BODY_FOLLOWS = 0, NO_BODY_FOLLOWS = 1 }; /* llhttp's words for it */
+    struct http_parser *parser = self(llhttp);
+    unsigned status = llhttp->status_code;
+    parser->interim = status < 200 && status != 101;
+    parser->interims += parser->interim;
+    place_fields(parser);
+    const char *problem = head_problem(parser);
+    if (problem) {
+        return refuse(parser, problem);
+    }
+    if (parser->interim) {
+        return NO_BODY_FOLLOWS;
+    }
+    struct http_head head = {
+        .status = status,
+        .reason = { parser->text, parser->reason_length },
+        .fields = parser->fields,
+        .field_count = parser->field_count,
+        .body = framing(parser),
+        .content_length = llhttp->flags & F_CONTENT_LENGTH ? llhttp->content_length : 0,
+        .has_length = llhttp->flags & F_CONTENT_LENGTH,
+    };
+    head.reusable = persists(parser) && head.body != HTTP_UNTIL_CLOSE && status != 101;
+    enter_body(parser, &head);
+    parser->events->on_head(parser->user, &head);
+    return head.body == HTTP_NO_BODY ? NO_BODY_FOLLOWS : BODY_FOLLOWS;
+}
+
+static int on_body(llhttp_t *llhttp, const char *at, size_t length)
+{
+    struct http_parser *parser = self(llhttp);
+    parser->events->on_body(parser->user, at, length);
+    return 0;
+}
+
+static int on_chunk_header(llhttp_t *llhttp)
+{
+    struct http_parser *parser = self(llhttp);
+    parser->body_left = llhttp->content_length;
+    begin_section(parser, parser->body_left > 0 ? CHUNK_DATA : TRAILERS);
+    return 0;
+}
+
+static int on_message_complete(llhttp_t *llhttp)
+{
+    struct http_parser *parser = self(llhttp);
+    if (parser->interim) {
+        return 0;
+    }
+    parser->phase = llhttp->status_code == 101 ? UPGRADED : IDLE;
+    if (parser->phase == IDLE) {
+        parser->events->on_end(parser->user);
+    }
+    return 0;
+}
+
+static const llhttp_settings_t settings = {
+    .on_status = on_status,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_header_value_complete = on_header_value_complete,
+    .on_headers_complete = on_headers_complete,
+    .on_body = on_body,
+    .on_chunk_header = on_chunk_header,
+    .on_message_complete = on_message_complete,
+};
+
+/* Feeding. */
+
+static void await_head(struct http_parser *parser)
+{
+    llhttp_init(&parser->llhttp, HTTP_RESPONSE, &settings);
+    parser->llhttp.data = parser;
+    parser->interim = false;
+    parser->stale = true;
+    begin_section(parser, HEAD);
+}
+
+static void forget_head(struct http_parser *parser)
+{
+    parser->stale = false;
+    parser->text_length = 0;
+    parser->reason_length = 0;
+    parser->field_count = 0;
+    *current_field(parser) = (struct field){ 0 };
+}
+
+static void execute(struct http_parser *parser, const char *data, size_t length)
+{
+    llhttp_errno_t error = llhttp_execute(&parser->llhttp, data, length);
+    if (error != HPE_OK && !(error == HPE_PAUSED_UPGRADE && parser->phase == UPGRADED)) {
+        refuse(parser, llhttp_get_error_reason(&parser->llhttp));
+    }
+}
+
+/* Lines of a section; at its end llhttp must have moved on to the next, too. */
+static size_t feed_lines(struct http_parser *parser, const char *data, size_t length)
+{
+    enum phase phase = parser->phase;
+    if (phase == HEAD && parser->stale) {
+        forget_head(parser);
+    }
+    size_t taken = guard_lines(parser, data, length);
+    bool over = parser->section_over;
+    if (parser->problem) {
+        return 0;
+    }
+    execute(parser, data, taken);
+    if (parser->problem || !over) {
+        return taken;
+    }
+    if (parser->interim) {
+        await_head(parser);
+    } else if (phase == CHUNK_END) {
+        begin_section(parser, CHUNK_SIZE);
+    } else if (COUNT_IF(parser->phase == phase)) {
+        refuse(parser, "the framing is not what it seems");
+    }
+    return taken;
+}
+
+static size_t feed_body(struct http_parser *parser, const char *data, size_t length)
+{
+    size_t taken = length < parser->body_left ? length : (size_t)parser->body_left;
+    parser->body_left -= taken;
+    execute(parser, data, taken);
+    if (parser->phase == CHUNK_DATA && parser->body_left == 0) {
+        begin_section(parser, CHUNK_END);
+    }
+    return taken;
+}
+
+static size_t feed_some(struct http_parser *parser, const char *data, size_t length)
+{
+    switch (parser->phase) {
+    case HEAD:
+    case CHUNK_SIZE:
+    case CHUNK_END:
+    case TRAILERS:
+        return feed_lines(parser, data, length);
+    case BODY:
+    case CHUNK_DATA:
+        return feed_body(parser, data, length);
+    case IDLE:
+    case UPGRADED:
+        refuse(parser, "bytes where no response was expected");
+    }
+    return 0;
+}
+
+const char *http_feed(struct http_parser *parser, const char *data, size_t length, size_t *used)
+{
+    size_t fed = 0;
+    while (fed < length && !parser->problem && parser->phase != UPGRADED) {
+        fed += feed_some(parser, data + fed, length - fed);
+    }
+    *used = fed;
+    return parser->problem;
+}
+
+const char *http_eof(struct http_parser *parser)
+{
+    if (parser->problem || parser->phase == IDLE || parser->phase == UPGRADED) {
+        return parser->problem;
+    }
+    if (parser->phase == BODY && parser->body_left > UINT64_MAX / 2) {
+        parser->phase = IDLE;
+        parser->events->on_end(parser->user);
+        return NULL;
+    }
+    bool began = parser->phase != HEAD || parser->section_bytes > 0;
+    refuse(parser, began ? "the connection ended within the response" : "the connection ended before a response");
+    return parser->problem;
+}
+
+void http_expect(struct http_parser *parser, bool head_request, bool upgrade_request)
+{
+    CHECK(!parser->problem);
+    parser->head_request = head_request;
+    parser->upgrade_request = upgrade_request;
+    parser->interims = 0;
+    await_head(parser);
+}
+
+bool http_upgraded(const struct http_parser *parser)
+{
+    return parser->phase == UPGRADED;
+}
+
+bool http_complete(const struct http_parser *parser)
+{
+    return parser->phase == IDLE && !parser->problem;
+}
+
+struct http_parser *http_create(const struct http_events *events, void *user)
+{
+    struct http_parser *parser = calloc(1, sizeof(*parser));
+    if (!parser) {
+        return NULL;
+    }
+    parser->events = events;
+    parser->user = user;
+    parser->phase = IDLE;
+    parser->text_size = TEXT_START;
+    parser->field_size = FIELDS_START;
+    parser->text = malloc(parser->text_size);
+    parser->fields = malloc(parser->field_size * sizeof(*parser->fields));
+    if (!parser->text || !parser->fields) {
+        http_destroy(&parser);
+    }
+    return parser;
+}
+
+void http_destroy(struct http_parser **parser)
+{
+    if (*parser) {
+        free((*parser)->text);
+        free((*parser)->fields);
+        free(*parser);
+        *parser = NULL;
+    }
+}
