@@ -11,8 +11,8 @@
  * - on_body may be stopped with front_pause_body() and continued with front_resume_body(). on_body_end comes also for requests without a body.
  * - front_answer() may be called from on_request, on_body_end or any later callback of the loop, once. An answer given before the request body has
  *   ended is sent when it has: the front reads and drops the rest (bounded; if `close` is set and no body byte was asked for, at once and closing).
- * - on_done comes exactly once and last, whatever happens: answered to the last byte, client gone, time-out, error. It may come at any moment after on_request,
- *   also from within front_answer(). Afterwards neither side may touch the other.
+ * - on_done comes exactly once and last, whatever happens: answered to the last byte, client gone, time-out, error. It may come at any moment after on_request
+ *   has returned, but never from within a front_…() call. Afterwards neither side may touch the other.
  *
  * How a request waits for its answer ("parking") decides the cost of a proxied request: docs/ARCHITECTURE.md, "Parking".
  */
@@ -29,7 +29,8 @@ enum front_end {
     FRONT_SENT,   /* the answer left to its last byte */
     FRONT_CUT,    /* the owner's body source said it is broken: the client saw a truncated answer */
     FRONT_GONE,   /* the client left, or its connection failed */
-    FRONT_TIMEOUT /* the client was too slow: body silence, or it read nothing */
+    FRONT_TIMEOUT,/* the client was too slow: body silence, or it read nothing */
+    FRONT_TOO_LARGE /* its body passed front_limits.request_body: it was told 413 */
 };
 
 struct front_handler {
@@ -40,8 +41,8 @@ struct front_handler {
      * FRONT_ENDED; FRONT_BROKEN: cut the answer. Never called after on_done. */
     long (*on_pull)(void *exchange, char *out, size_t size);
     void (*on_done)(void *exchange, enum front_end end, uint64_t body_bytes_sent);
-    /* A request the front itself refused (bad head, too large, time-out): for log and metrics. request may be NULL. */
-    void (*on_refused)(void *owner, const struct request *request, unsigned status);
+    /* A request the front itself refused (bad head, too large, time-out): for log and metrics. */
+    void (*on_refused)(void *owner, const struct rule_ip *peer, unsigned status);
     /* A connection came (+1: may be refused by returning false) or went (-1). */
     bool (*on_connection)(void *owner, const struct rule_ip *peer, int change);
 };
@@ -59,6 +60,9 @@ struct front_limits {
 /* `listen_fd` is bound and listening; the front closes it. NULL and a sentence in *why on failure. */
 struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct front_limits *limits, const struct front_handler *handler,
                            void *owner, const char **why);
+/* Lets the library run if anything happened since the last call. The owner of the loop calls it once per turn, after everything else of the turn and once
+ * more before the loop sleeps (a uv_check and a uv_prepare). */
+void front_turn(struct front *front);
 /* No new connections; every answer from now on closes its connection; idle connections are closed. */
 void front_drain(struct front *front);
 unsigned front_active(const struct front *front);      /* requests between on_request and on_done */

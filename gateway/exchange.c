@@ -1,0 +1,704 @@
+/* exchange: the life of one request as one table of steps.
+ *
+ * Events (from the front, an upstream, a timer) only note facts in `struct exchange` and call run(); a step looks at the facts and names its successor, or
+ * itself to wait for more. Nothing else changes the step.
+ *
+ *     HEAD ─► ADMIT ─► FORWARD ─► AWAIT ─► RELAY ─► SENT ─► DONE
+ *       │       │         │         │        ▲
+ *       └───────┴──► OWN ◄┴─────────┘        │       OWN: an answer of the gateway's own
+ *                     └──────────────────────┘       any step ─► DONE when the front says it is over
+ *
+ * Invariant: what admission charged is given back exactly once, in step_done(), whatever way led there.
+ */
+#include "exchange.h"
+
+#include "forward.h"
+#include "worker.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <uv.h>
+
+#define STEPS(X)                                                                                            \
+    X(HEAD, step_head)       /* the head is whole: which route, who asks */                                 \
+    X(ADMIT, step_admit)     /* may it pass? */                                                             \
+    X(FORWARD, step_forward) /* the head goes to the upstream; its body follows as it comes */              \
+    X(AWAIT, step_await)     /* waits for the upstream's head, or its failure */                            \
+    X(RELAY, step_relay)     /* the answer goes to the client: whole, or piece by piece */                  \
+    X(OWN, step_own)         /* an answer of the gateway's own */                                           \
+    X(SENT, step_sent)       /* waits until the front has sent it */                                        \
+    X(DONE, step_done)       /* gives back, counts, logs; the exchange is over */
+
+enum step {
+#define STEP_NAME(name, function) STEP_##name,
+    STEPS(STEP_NAME)
+#undef STEP_NAME
+};
+
+#define HEAD_MAX (16 * 1024)           /* bytes of head for an upstream that need no malloc; longer ones get one */
+#define BUFFER_HIGH (256 * 1024)       /* of an answer's body waiting for a slow client: the upstream is not read beyond */
+#define BUFFER_LOW (BUFFER_HIGH / 2)
+#define FIELDS_MAX 264                 /* an upstream's (256 at most: http.c) and ours */
+
+struct delay { /* a `respond` route's; outlives the exchange until the loop has closed it */
+    uv_timer_t timer;
+    struct exchange *exchange;
+};
+
+struct exchange {
+    struct worker *worker;
+    struct front_request *front;
+    const struct request *request;
+    enum step step;
+    /* Facts. */
+    bool running, again;
+    bool body_ended;                /* the client's */
+    bool over;                      /* the front's last word: how is in `end` */
+    bool response_head, response_end, failed, streaming, undecided, delayed, finished;
+    enum front_end end;
+    enum upstream_failure failure;
+    const char *failure_detail;
+    uint64_t sent_bytes, received_bytes;
+    /* Who, where, may it. */
+    int route;
+    struct identity identity;
+    struct admission admission;
+    char request_id_made[ID_LENGTH];
+    struct slice request_id;
+    /* The upstream's side. */
+    struct upstream_call *call;
+    char *head;                     /* NULL when head_inline holds it */
+    struct http_head response;
+    char *body;                     /* bytes [body_start, body_start + body_length) wait for the client */
+    size_t body_start, body_length, body_size;
+    bool paused;
+    char server[128];               /* URL, for the log */
+    /* Times. */
+    uint64_t began_ns, began_realtime_ns, forwarded_ns, upstream_ns;
+    unsigned status;                /* answered with; 0 none */
+    struct delay *delay;
+    struct reply reply;
+    struct exchange *next;          /* in worker.undecided or worker.spare */
+    char head_inline[HEAD_MAX];
+};
+
+static void run(struct exchange *x);
+
+static const struct config *config_of(const struct exchange *x)
+{
+    return x->worker->shared->config;
+}
+
+/* ---- steps ---- */
+
+static struct slice request_id(struct exchange *x)
+{
+    const struct field *given = x->identity.peer_trusted ? request_field(x->request, SLICE("x-request-id")) : NULL;
+    if (given != NULL && given->value.length > 0 && given->value.length <= 128) {
+        return given->value;
+    }
+    id_make(&x->worker->ids, x->began_realtime_ns / 1000000, x->request_id_made);
+    return (struct slice){ x->request_id_made, ID_LENGTH };
+}
+
+static enum step own_problem(struct exchange *x, unsigned status, const char *detail)
+{
+    reply_problem(&x->reply, status, detail, x->request_id, 0);
+    return STEP_OWN;
+}
+
+static enum step step_head(struct exchange *x)
+{
+    const struct config *config = config_of(x);
+    x->identity = identity_of(x->request, config);
+    x->request_id = request_id(x);
+    x->route = routes_find(x->worker->shared->routes, x->request->host, x->request->method, x->request->path);
+    if (x->route < 0) {
+        return own_problem(x, 404, "no route of this gateway matches the request");
+    }
+    return STEP_ADMIT;
+}
+
+static enum step step_admit(struct exchange *x)
+{
+    const struct config *config = config_of(x);
+    const struct config_route *route = &config->routes[x->route];
+    struct admission *a = &x->admission;
+    admit_request(x->worker->shared->admit, x->request, &x->identity, (size_t)x->route, x->began_ns, x->worker->metrics, a);
+    switch (a->verdict) {
+    case ADMIT_PASS:
+        break;
+    case ADMIT_LIMITED:
+        reply_refused(&x->reply, config, (size_t)x->route, 429, a->denied, a->denied_count, x->request_id);
+        return STEP_OWN;
+    case ADMIT_KEYLESS:
+        reply_keyless(&x->reply, config, (size_t)x->route, a->denied[0].limit, x->request_id);
+        return STEP_OWN;
+    case ADMIT_KEY_TOO_LONG:
+        return own_problem(x, 431, "the key of a limit is longer than this gateway keeps");
+    case ADMIT_FULL:
+        reply_problem(&x->reply, 503, "no room to count one more request in flight", x->request_id, 1);
+        return STEP_OWN;
+    }
+    if (route->respond == NULL) {
+        return STEP_FORWARD;
+    }
+    reply_respond(&x->reply, route->respond);
+    return STEP_OWN;
+}
+
+static void on_writable(void *user);
+static void on_response_head(void *user, const struct http_head *head);
+static void on_response_body(void *user, const char *data, size_t length);
+static void on_response_end(void *user);
+static void on_failure(void *user, enum upstream_failure failure, const char *detail);
+
+static const struct upstream_events upstream_events = {
+    .on_writable = on_writable,
+    .on_head = on_response_head,
+    .on_body = on_response_body,
+    .on_end = on_response_end,
+    .on_fail = on_failure,
+};
+
+static bool idempotent(struct slice method)
+{
+    static const char *const methods[] = { "GET", "HEAD", "PUT", "DELETE", "OPTIONS" };
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        if (slice_equals(method, (struct slice){ methods[i], strlen(methods[i]) })) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The head for the upstream, in the exchange or, when it is long, malloc'd: forwarding adds less than 1 KiB and the request id. */
+static struct slice write_head(struct exchange *x)
+{
+    char peer[RULE_IP_TEXT];
+    size_t peer_length = rule_ip_text(&x->request->peer, peer);
+    struct forward forward = { .request = x->request, .client = { peer, peer_length }, .peer_trusted = x->identity.peer_trusted,
+                                     .request_id = x->request_id };
+    size_t length = forward_head(&forward, x->head_inline, sizeof x->head_inline);
+    if (length > 0) {
+        return (struct slice){ x->head_inline, length };
+    }
+    size_t size = 4096;
+    for (size_t i = 0; i < x->request->field_count; i++) {
+        size += x->request->fields[i].name.length + x->request->fields[i].value.length + 4;
+    }
+    size += x->request->origin_form.length + x->request->authority.length * 2;
+    x->head = malloc(size);
+    length = x->head != NULL ? forward_head(&forward, x->head, size) : 0;
+    return (struct slice){ x->head, length };
+}
+
+static enum step step_forward(struct exchange *x)
+{
+    struct slice head = write_head(x);
+    if (head.length == 0) {
+        return own_problem(x, 503, "out of memory");
+    }
+    struct upstream_request request = {
+        .upstream = (size_t)config_of(x)->routes[x->route].upstream,
+        .head = head,
+        .head_method = slice_equals(x->request->method, SLICE("HEAD")),
+        .idempotent = idempotent(x->request->method),
+        .body = x->request->body,
+    };
+    x->forwarded_ns = worker_now_ns();
+    x->call = upstream_start(x->worker->upstreams, &request, &upstream_events, x);
+    if (x->call == NULL) {
+        return own_problem(x, 503, "out of memory");
+    }
+    return STEP_AWAIT;
+}
+
+static enum step step_await(struct exchange *x)
+{
+    if (x->response_head) {
+        return STEP_RELAY;
+    }
+    if (!x->failed) {
+        return STEP_AWAIT;
+    }
+    switch (x->failure) {
+    case UPSTREAM_CONNECT:
+        admit_refund(x->worker->shared->admit, &x->admission, worker_now_ns());
+        return own_problem(x, 502, x->failure_detail);
+    case UPSTREAM_CONNECT_TIMEOUT:
+        admit_refund(x->worker->shared->admit, &x->admission, worker_now_ns());
+        return own_problem(x, 504, x->failure_detail);
+    case UPSTREAM_BUSY:
+        admit_refund(x->worker->shared->admit, &x->admission, worker_now_ns());
+        reply_problem(&x->reply, 503, x->failure_detail, x->request_id, 1);
+        return STEP_OWN;
+    case UPSTREAM_RESPONSE_TIMEOUT:
+        return own_problem(x, 504, x->failure_detail);
+    case UPSTREAM_CLOSED:
+    case UPSTREAM_PROTOCOL:
+        break;
+    }
+    return own_problem(x, 502, x->failure_detail);
+}
+
+/* The upstream's fields without those that are for one hop, then ours. */
+static size_t answer_fields(struct exchange *x, struct field *fields, char text[static REPLY_LIMIT_TEXT])
+{
+    size_t count = 0;
+    const struct http_head *head = &x->response;
+    for (size_t i = 0; i < head->field_count; i++) {
+        if (!forward_drops(head->fields, head->field_count, &head->fields[i])) {
+            fields[count++] = head->fields[i];
+        }
+    }
+    if (x->admission.count > 0) {
+        count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest, fields + count, text);
+    }
+    fields[count++] = (struct field){ SLICE("X-Request-Id"), x->request_id };
+    return count;
+}
+
+/* Hands the answer to the front: whole when its end has come, as a stream otherwise. */
+static void answer(struct exchange *x)
+{
+    struct field fields[FIELDS_MAX];
+    char text[REPLY_LIMIT_TEXT];
+    const struct http_head *head = &x->response;
+    struct front_answer answer = { .status = head->status, .fields = fields, .field_count = answer_fields(x, fields, text) };
+    bool bodiless = head->body == HTTP_NO_BODY && head->has_length; /* HEAD, 304: a length, but no body */
+    x->status = head->status;
+    if (x->response_end && !bodiless) {
+        answer.body = FRONT_WHOLE;
+        answer.whole = (struct slice){ x->body != NULL ? x->body : "", x->body_length };
+        answer.owned = x->body != NULL;
+        x->body = NULL;
+    } else {
+        answer.body = FRONT_STREAM;
+        answer.length_known = head->has_length;
+        answer.length = head->content_length;
+        x->streaming = true;
+    }
+    front_answer(x->front, &answer);
+}
+
+static enum step step_relay(struct exchange *x)
+{
+    if (!x->response_end && !x->failed) {
+        if (!x->undecided) { /* its body may still come whole in this turn: one write instead of several */
+            x->undecided = true;
+            x->next = x->worker->undecided;
+            x->worker->undecided = x;
+        }
+        return STEP_RELAY;
+    }
+    if (x->failed) { /* with the head already here, in one turn: nothing has been sent, so the client gets a plain 502 */
+        return own_problem(x, 502, x->failure_detail);
+    }
+    answer(x);
+    return STEP_SENT;
+}
+
+static void on_delay_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void cancel_delay(struct exchange *x)
+{
+    if (x->delay != NULL) {
+        uv_close((uv_handle_t *)&x->delay->timer, on_delay_closed);
+        x->delay = NULL;
+    }
+}
+
+static void on_delay_over(uv_timer_t *timer)
+{
+    struct exchange *x = ((struct delay *)timer->data)->exchange;
+    x->delayed = true;
+    cancel_delay(x);
+    run(x);
+}
+
+static void start_delay(struct exchange *x, uint64_t ns)
+{
+    x->delay = malloc(sizeof *x->delay);
+    if (x->delay == NULL) {
+        x->delayed = true; /* a demo's pause is not worth refusing a request */
+        return;
+    }
+    x->delay->exchange = x;
+    uv_timer_init(x->worker->loop, &x->delay->timer);
+    x->delay->timer.data = x->delay;
+    uv_timer_start(&x->delay->timer, on_delay_over, ns / 1000000, 0);
+}
+
+static enum step step_own(struct exchange *x)
+{
+    const struct config_respond *respond = x->route >= 0 ? config_of(x)->routes[x->route].respond : NULL;
+    if (respond != NULL && respond->delay_ns > 0 && x->admission.verdict == ADMIT_PASS && !x->delayed) {
+        if (x->delay == NULL) {
+            start_delay(x, respond->delay_ns);
+        }
+        if (!x->delayed) {
+            return STEP_OWN;
+        }
+    }
+    struct field fields[REPLY_FIELDS_MAX + 6];
+    char text[REPLY_LIMIT_TEXT];
+    size_t count = x->reply.field_count;
+    memcpy(fields, x->reply.fields, count * sizeof fields[0]);
+    if (x->admission.verdict == ADMIT_PASS && x->admission.count > 0) {
+        count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest, fields + count, text);
+    }
+    fields[count++] = (struct field){ SLICE("X-Request-Id"), x->request_id };
+    x->status = x->reply.status;
+    struct front_answer answer = { .status = x->reply.status, .fields = fields, .field_count = count, .close = x->reply.close,
+                                   .body = FRONT_WHOLE, .whole = x->reply.body };
+    front_answer(x->front, &answer);
+    return STEP_SENT;
+}
+
+static enum step step_sent(struct exchange *x)
+{
+    if (x->streaming) {
+        front_feed(x->front);
+    }
+    return STEP_SENT;
+}
+
+static const char *verdict_text(const struct exchange *x)
+{
+    if (x->route < 0) {
+        return NULL;
+    }
+    if (x->admission.verdict == ADMIT_PASS) {
+        return x->admission.exempt ? "exempt" : x->admission.count > 0 ? "allowed" : "unlimited";
+    }
+    return x->admission.verdict == ADMIT_LIMITED || x->admission.verdict == ADMIT_KEYLESS ? "denied" : "error";
+}
+
+static void write_log(struct exchange *x, uint64_t now_ns)
+{
+    const struct config *config = config_of(x);
+    const struct admission *a = &x->admission;
+    const struct reply_limit *limit = a->denied_count > 0 ? &a->denied[0] : a->count > 0 ? &a->closest : NULL;
+    struct log_line line = {
+        .realtime_ns = x->began_realtime_ns,
+        .request_id = x->request_id,
+        .method = x->request->method,
+        .host = x->request->host,
+        .path = x->request->path,
+        .client = &x->identity.client,
+        .route = x->route >= 0 ? config->routes[x->route].name : NULL,
+        .status = x->end == FRONT_GONE && x->sent_bytes == 0 ? 0 : x->status,
+        .bytes_in = x->received_bytes,
+        .bytes_out = x->sent_bytes,
+        .duration_ns = now_ns - x->began_ns,
+        .upstream_ns = x->upstream_ns,
+        .upstream = x->server[0] != '\0' ? x->server : NULL,
+        .verdict = verdict_text(x),
+        .limit = limit != NULL ? config->limits[limit->limit].name : NULL,
+        .key_hash = a->key_hash,
+        .retry_after_s = a->denied_count > 0 ? limit->retry_after_s : 0,
+        .denied = a->verdict == ADMIT_LIMITED || a->verdict == ADMIT_KEYLESS,
+    };
+    log_access(x->worker->log, &line, now_ns);
+}
+
+static void note_server(struct exchange *x)
+{
+    const char *server = upstream_server(x->call);
+    size_t length = strnlen(server, sizeof x->server - 1);
+    memcpy(x->server, server, length);
+    x->server[length] = '\0';
+    x->upstream_ns = worker_now_ns() - x->forwarded_ns;
+}
+
+static enum step step_done(struct exchange *x)
+{
+    struct worker *worker = x->worker;
+    uint64_t now_ns = worker_now_ns();
+    if (x->call != NULL) {
+        note_server(x);
+        upstream_cancel(&x->call);
+    }
+    cancel_delay(x);
+    admit_release(worker->shared->admit, &x->admission, now_ns - x->began_ns);
+    unsigned status = x->end == FRONT_TOO_LARGE ? 413 : x->status;
+    if (status == 0 || (x->end == FRONT_GONE && x->sent_bytes == 0)) {
+        status = 499; /* nginx's number for a client that left first */
+    }
+    metrics_request(worker->metrics, x->route, status, now_ns - x->began_ns);
+    if (x->forwarded_ns != 0) {
+        metrics_upstream(worker->metrics, (size_t)config_of(x)->routes[x->route].upstream, x->upstream_ns);
+        uint64_t whole = now_ns - x->began_ns;
+        metrics_added_latency(worker->metrics, whole > x->upstream_ns ? whole - x->upstream_ns : 0);
+    }
+    x->status = status;
+    write_log(x, now_ns);
+    x->finished = true;
+    return STEP_DONE;
+}
+
+/* ---- the table at work ---- */
+
+static enum step (*const step_function[])(struct exchange *) = {
+#define STEP_FUNCTION(name, function) [STEP_##name] = function,
+    STEPS(STEP_FUNCTION)
+#undef STEP_FUNCTION
+};
+
+static void destroy(struct exchange *x)
+{
+    CHECK(!x->admission.charged && x->call == NULL && x->delay == NULL);
+    if (x->undecided) {
+        struct exchange **link = &x->worker->undecided;
+        while (*link != x) {
+            link = &(*link)->next;
+        }
+        *link = x->next;
+    }
+    free(x->head);
+    free(x->body);
+    x->next = x->worker->spare;
+    x->worker->spare = x;
+}
+
+/* Steps may cause events (an answer refused at once), which must not run a step within a step: they ask for one more round. */
+static void run(struct exchange *x)
+{
+    if (x->running) {
+        x->again = true;
+        return;
+    }
+    x->running = true;
+    do {
+        x->again = false;
+        enum step before;
+        do {
+            before = x->step;
+            x->step = x->over && before != STEP_DONE ? STEP_DONE : before;
+            x->step = step_function[x->step](x);
+        } while (x->step != before && !x->finished);
+    } while (x->again && !x->finished);
+    x->running = false;
+    if (x->finished) {
+        destroy(x);
+    }
+}
+
+void exchange_settle(struct worker *worker)
+{
+    while (worker->undecided != NULL) {
+        struct exchange *x = worker->undecided;
+        worker->undecided = x->next;
+        x->undecided = false;
+        if (x->step == STEP_RELAY) {
+            answer(x);
+            x->step = STEP_SENT; /* the one place outside run(): the end of a turn is an event of its own */
+        }
+    }
+}
+
+/* ---- events: the client's side ---- */
+
+static void *on_request(void *owner, struct front_request *front, const struct request *request)
+{
+    struct worker *worker = owner;
+    struct exchange *x = worker->spare;
+    if (x != NULL) {
+        worker->spare = x->next;
+    } else if ((x = malloc(sizeof *x)) == NULL) {
+        return NULL;
+    }
+    memset(x, 0, offsetof(struct exchange, admission));
+    x->admission.verdict = ADMIT_PASS;
+    x->admission.exempt = x->admission.charged = false;
+    x->admission.count = x->admission.denied_count = 0;
+    x->admission.key_hash = 0;
+    memset((char *)x + offsetof(struct exchange, call), 0, offsetof(struct exchange, reply) - offsetof(struct exchange, call));
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    x->worker = worker;
+    x->front = front;
+    x->request = request;
+    x->step = STEP_HEAD;
+    x->route = -1;
+    x->began_ns = worker_now_ns();
+    x->began_realtime_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+    run(x);
+    return x;
+}
+
+static void on_body(void *exchange, const char *data, size_t length)
+{
+    struct exchange *x = exchange;
+    x->received_bytes += length;
+    if (x->call != NULL && !upstream_send(x->call, data, length)) {
+        front_pause_body(x->front);
+    }
+}
+
+static void on_body_end(void *exchange)
+{
+    struct exchange *x = exchange;
+    x->body_ended = true;
+    if (x->call != NULL) {
+        upstream_finish(x->call);
+    }
+}
+
+static long on_pull(void *exchange, char *out, size_t size)
+{
+    struct exchange *x = exchange;
+    if (x->body_length == 0) {
+        if (x->failed) {
+            return FRONT_BROKEN;
+        }
+        return x->response_end ? FRONT_ENDED : FRONT_DRY;
+    }
+    size_t length = x->body_length < size ? x->body_length : size;
+    memcpy(out, x->body + x->body_start, length);
+    x->body_start += length;
+    x->body_length -= length;
+    if (x->body_length == 0) {
+        x->body_start = 0;
+    }
+    if (x->paused && x->body_length <= BUFFER_LOW && x->call != NULL) {
+        x->paused = false;
+        upstream_resume(x->call);
+    }
+    return (long)length;
+}
+
+static void on_done(void *exchange, enum front_end end, uint64_t sent_bytes)
+{
+    struct exchange *x = exchange;
+    x->over = true;
+    x->end = end;
+    x->sent_bytes = sent_bytes;
+    run(x);
+}
+
+static void on_refused(void *owner, const struct rule_ip *peer, unsigned status)
+{
+    struct worker *worker = owner;
+    (void)peer;
+    if (status != 0) {
+        metrics_request(worker->metrics, -1, status, 0);
+    }
+}
+
+static bool on_connection(void *owner, const struct rule_ip *peer, int change)
+{
+    struct worker *worker = owner;
+    struct limiter *limiter = worker->shared->connections;
+    struct limiter_ask asks[2] = {
+        { .limit = 0, .digest = limiter_digest(limiter, 0, "", 0), .cost = 1 },
+        { .limit = 1, .digest = 0, .cost = 1 },
+    };
+    size_t count = 1;
+    if (worker->shared->connections_per_ip) {
+        asks[1].digest = limiter_digest(limiter, 1, peer->bytes, sizeof peer->bytes);
+        count = 2;
+    }
+    if (change < 0) {
+        limiter_release(limiter, asks, count);
+        metrics_connection(worker->metrics, -1);
+        return true;
+    }
+    struct limiter_answer answers[2];
+    if (limiter_admit(limiter, asks, count, 1, answers) != LIMITER_ADMITTED) { /* slots do not know time */
+        return false;
+    }
+    metrics_connection(worker->metrics, 1);
+    return true;
+}
+
+const struct front_handler exchange_handler = {
+    .on_request = on_request,
+    .on_body = on_body,
+    .on_body_end = on_body_end,
+    .on_pull = on_pull,
+    .on_done = on_done,
+    .on_refused = on_refused,
+    .on_connection = on_connection,
+};
+
+/* ---- events: the upstream's side ---- */
+
+static void on_writable(void *user)
+{
+    struct exchange *x = user;
+    front_resume_body(x->front);
+}
+
+static void on_response_head(void *user, const struct http_head *head)
+{
+    struct exchange *x = user;
+    x->response = *head; /* its slices stay valid until the upstream connection's next response */
+    x->response_head = true;
+    run(x);
+}
+
+static void on_response_body(void *user, const char *data, size_t length)
+{
+    struct exchange *x = user;
+    if (x->body_start + x->body_length + length > x->body_size) {
+        if (x->body_start > 0) {
+            memmove(x->body, x->body + x->body_start, x->body_length);
+            x->body_start = 0;
+        }
+        size_t need = x->body_length + length;
+        if (need > x->body_size) {
+            char *grown = realloc(x->body, need);
+            if (grown == NULL) { /* the answer is cut, as if the upstream had ended early */
+                x->failed = true;
+                x->failure_detail = "out of memory";
+                note_server(x);
+                upstream_cancel(&x->call);
+                run(x);
+                return;
+            }
+            x->body = grown;
+            x->body_size = need;
+        }
+    }
+    memcpy(x->body + x->body_start + x->body_length, data, length);
+    x->body_length += length;
+    if (!x->paused && x->body_length >= BUFFER_HIGH) {
+        x->paused = true;
+        upstream_pause(x->call);
+    }
+    run(x);
+}
+
+static void on_response_end(void *user)
+{
+    struct exchange *x = user;
+    note_server(x);
+    x->call = NULL;
+    x->response_end = true;
+    run(x);
+}
+
+static void on_failure(void *user, enum upstream_failure failure, const char *detail)
+{
+    struct exchange *x = user;
+    note_server(x);
+    x->call = NULL;
+    x->failed = true;
+    x->failure = failure;
+    x->failure_detail = detail;
+    run(x);
+}
+
+void exchange_drop_spares(struct worker *worker)
+{
+    while (worker->spare != NULL) {
+        struct exchange *x = worker->spare;
+        worker->spare = x->next;
+        free(x);
+    }
+}
