@@ -38,9 +38,12 @@ ifneq ($(filter-out $(NEEDS_NOTHING),$(GOALS)),)
       endif
     endif
   endif
+  # Built into build/deps where the system has none: libmicrohttpd (static) and llhttp (sources).
   STATIC := $(if $(wildcard $(DEPS)/lib/libmicrohttpd.a),--static)
-  LIBRARY_CFLAGS := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags libmicrohttpd hiredis libuv jansson gnutls)) -isystem $(DEPS)/llhttp
-  LIBRARIES := $(shell $(PKG_CONFIG) --libs $(STATIC) libmicrohttpd) $(shell $(PKG_CONFIG) --libs hiredis libuv jansson gnutls) -lpthread -lm
+  LLHTTP := $(patsubst $(DEPS)/%.c,$(B)/%.o,$(wildcard $(DEPS)/llhttp/*.c))
+  NAMES  := libmicrohttpd hiredis libuv jansson gnutls $(if $(LLHTTP),,libllhttp)
+  LIBRARY_CFLAGS := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(NAMES))) $(if $(LLHTTP),-isystem $(DEPS)/llhttp)
+  LIBRARIES := $(shell $(PKG_CONFIG) --libs $(STATIC) libmicrohttpd) $(shell $(PKG_CONFIG) --libs $(NAMES)) -lpthread -lm
 endif
 
 # ---- flags ----
@@ -73,7 +76,7 @@ sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(B)/%.o,$(call sources,$(1)))
 LIMITER := $(call objects,limiter)
 CONFIG  := $(call objects,config)
-GATEWAY := $(filter-out $(B)/gateway/main.o,$(call objects,gateway)) $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
+GATEWAY := $(filter-out $(B)/gateway/main.o,$(call objects,gateway)) $(LLHTTP)
 LIBS    := $(B)/libgateway.a $(B)/libconfig.a $(B)/liblimiter.a
 
 all: $(B)/weir ## builds build/weir
@@ -106,7 +109,7 @@ $(B)/gateway/%.o: gateway/%.c $(B)/flags
 	$(Q)$(CC) $(CFLAGS_ALL) $(if $(filter $*,$(PURE_LEAVES)),$(WARN_PURE),$(WARN)) $(WEIR_VERSION) $(ROOMS) $(LIBRARY_CFLAGS) -c -o $@ $<
 $(B)/llhttp/%.o: $(DEPS)/llhttp/%.c $(B)/flags
 	$(call say,CC)
-	$(Q)$(CC) $(CFLAGS_ALL) -w -I$(DEPS)/llhttp -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) -w -DLLHTTP_STRICT_MODE=1 -I$(DEPS)/llhttp -c -o $@ $<
 
 # Every .c under tests/{unit,model,stress,bench,fuzz} is a program of its own.
 $(B)/tests/%: tests/%.c $(LIBS) $(B)/flags
