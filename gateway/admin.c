@@ -22,10 +22,14 @@ struct admin {
     _Atomic bool draining;
 };
 
-static void answer_text(struct front_request *front_request, unsigned status, const char *type, struct slice body, bool owned)
+static void answer_text(struct front_request *front_request, unsigned status, const char *type, struct slice body,
+                        bool owned)
 {
-    struct field fields[] = { { SLICE("Content-Type"), { type, strlen(type) } }, { SLICE("Cache-Control"), SLICE("no-store") } };
-    struct front_answer answer = { .status = status, .fields = fields, .field_count = 2, .body = FRONT_WHOLE, .whole = body, .owned = owned };
+    struct field fields[] = { { SLICE("Content-Type"), { type, strlen(type) } },
+                              { SLICE("Cache-Control"), SLICE("no-store") } };
+    struct front_answer answer = {
+        .status = status, .fields = fields, .field_count = 2, .body = FRONT_WHOLE, .whole = body, .owned = owned
+    };
     front_answer(front_request, &answer);
 }
 
@@ -39,7 +43,9 @@ static void answer_problem(struct front_request *front_request, unsigned status,
     if (status == 401) {
         fields[count++] = (struct field){ SLICE("WWW-Authenticate"), SLICE("Bearer realm=\"weir\"") };
     }
-    struct front_answer answer = { .status = status, .fields = fields, .field_count = count, .body = FRONT_WHOLE, .whole = reply.body };
+    struct front_answer answer = {
+        .status = status, .fields = fields, .field_count = count, .body = FRONT_WHOLE, .whole = reply.body
+    };
     front_answer(front_request, &answer);
 }
 
@@ -82,9 +88,11 @@ static void *on_request(void *owner, struct front_request *front_request, const 
 {
     struct admin *admin = owner;
     struct slice path = request->path;
-    bool known = slice_equals(path, SLICE("/healthz")) || slice_equals(path, SLICE("/readyz")) || slice_equals(path, SLICE("/metrics"));
+    bool known = slice_equals(path, SLICE("/healthz")) || slice_equals(path, SLICE("/readyz")) ||
+                 slice_equals(path, SLICE("/metrics"));
     if (!known) {
-        answer_problem(front_request, token_fits(admin, request) ? 404 : 401, "the admin pages are /healthz, /readyz and /metrics");
+        answer_problem(front_request, token_fits(admin, request) ? 404 : 401,
+                       "the admin pages are /healthz, /readyz and /metrics");
     } else if (!slice_equals(request->method, SLICE("GET")) && !slice_equals(request->method, SLICE("HEAD"))) {
         answer_problem(front_request, 405, "this page is only read: GET or HEAD");
     } else if (slice_equals(path, SLICE("/healthz"))) {
@@ -92,7 +100,8 @@ static void *on_request(void *owner, struct front_request *front_request, const 
     } else if (slice_equals(path, SLICE("/readyz"))) {
         /* relaxed: a flag that publishes nothing else */
         bool draining = atomic_load_explicit(&admin->draining, memory_order_relaxed);
-        answer_text(front_request, draining ? 503 : 200, "text/plain", draining ? SLICE("draining\n") : SLICE("ready\n"), false);
+        answer_text(front_request, draining ? 503 : 200, "text/plain",
+                    draining ? SLICE("draining\n") : SLICE("ready\n"), false);
     } else if (!token_fits(admin, request)) {
         answer_problem(front_request, 401, "this page wants Authorization: Bearer and the token of admin.token_file");
     } else {
@@ -206,8 +215,12 @@ struct admin *admin_start(const struct worker_shared *shared, int listen_fd, con
     admin->stop.data = admin->prepare.data = admin->check.data = admin;
     uv_prepare_start(&admin->prepare, on_prepare);
     uv_check_start(&admin->check, on_check);
-    struct front_limits limits = { .request_head = 16 * 1024, .request_body = 64 * 1024, .head_ns = 10000000000u, .body_ns = 10000000000u,
-                                   .idle_ns = 65000000000u, .connections = ADMIN_CONNECTIONS + 16 };
+    struct front_limits limits = { .request_head = 16 * 1024,
+                                   .request_body = 64 * 1024,
+                                   .head_ns = 10000000000u,
+                                   .body_ns = 10000000000u,
+                                   .idle_ns = 65000000000u,
+                                   .connections = ADMIN_CONNECTIONS + 16 };
     admin->front = front_create(&admin->loop, listen_fd, &limits, &admin_handler, admin, why);
     bool started = admin->front != NULL && pthread_create(&admin->thread, NULL, serve, admin) == 0;
     if (!started) {

@@ -77,12 +77,14 @@ struct limiter *admit_limiter(struct admit *admit)
 }
 
 /* A cost from a header is clamped to 1 … burst; what is not a plain number costs 1 and is counted. */
-static uint64_t request_cost(const struct request *request, const struct config_route *route, struct metrics_worker *metrics)
+static uint64_t request_cost(const struct request *request, const struct config_route *route,
+                             struct metrics_worker *metrics)
 {
     if (route->cost.header == NULL) {
         return route->cost.constant;
     }
-    const struct field *field = request_field(request, (struct slice){ route->cost.header, strlen(route->cost.header) });
+    const struct field *field =
+        request_field(request, (struct slice){ route->cost.header, strlen(route->cost.header) });
     uint64_t cost = 0;
     size_t length = field != NULL ? field->value.length : 0;
     for (size_t i = 0; i < length; i++) {
@@ -109,8 +111,8 @@ static uint64_t clamp_cost(const struct config_limit *limit, const struct config
 }
 
 /* False: the request is refused before the limiter is asked; the verdict is set. */
-static bool gather(struct admit *admit, const struct request *request, const struct identity *identity, const struct config_route *route,
-                   struct metrics_worker *metrics, struct admission *admission)
+static bool gather(struct admit *admit, const struct request *request, const struct identity *identity,
+                   const struct config_route *route, struct metrics_worker *metrics, struct admission *admission)
 {
     char key[IDENTITY_KEY_MAX];
     uint64_t cost = request_cost(request, route, metrics);
@@ -136,7 +138,8 @@ static bool gather(struct admit *admit, const struct request *request, const str
             return false;
         }
         if (result == IDENTITY_MISSING) {
-            length = 0; /* shared: all who lack it have the empty key, which no one who has it can have: a key holds lengths */
+            length =
+                0; /* shared: all who lack it have the empty key, which no one who has it can have: a key holds lengths */
         }
         admission->asks[admission->count++] =
             (struct limiter_ask){ .limit = (uint32_t)index,
@@ -197,8 +200,8 @@ static void passed(struct metrics_worker *metrics, struct admission *admission)
     }
 }
 
-void admit_request(struct admit *admit, const struct request *request, const struct identity *identity, size_t route_index, uint64_t now_ns,
-                   struct metrics_worker *metrics, struct admission *admission)
+void admit_request(struct admit *admit, const struct request *request, const struct identity *identity,
+                   size_t route_index, uint64_t now_ns, struct metrics_worker *metrics, struct admission *admission)
 {
     const struct config_route *route = &admit->config->routes[route_index];
     admission->verdict = ADMIT_PASS;
@@ -209,7 +212,8 @@ void admit_request(struct admit *admit, const struct request *request, const str
         admission->exempt = true;
         return;
     }
-    if (route->limit_count == 0 || !gather(admit, request, identity, route, metrics, admission) || admission->count == 0) {
+    if (route->limit_count == 0 || !gather(admit, request, identity, route, metrics, admission) ||
+        admission->count == 0) {
         return;
     }
     switch (limiter_admit(admit->limiter, admission->asks, admission->count, now_ns, admission->answers)) {

@@ -25,10 +25,10 @@ struct limiter *admit_limiter(struct admit *admit);
 
 enum admit_verdict {
     ADMIT_PASS,
-    ADMIT_LIMITED,     /* 429: `denied` says which and for how long */
-    ADMIT_KEYLESS,     /* 429: `denied[0].limit` demands a key the request has not ("missing": "deny") */
-    ADMIT_KEY_TOO_LONG,/* 431 */
-    ADMIT_FULL,        /* 503: no room to count one more in flight */
+    ADMIT_LIMITED,      /* 429: `denied` says which and for how long */
+    ADMIT_KEYLESS,      /* 429: `denied[0].limit` demands a key the request has not ("missing": "deny") */
+    ADMIT_KEY_TOO_LONG, /* 431 */
+    ADMIT_FULL,         /* 503: no room to count one more in flight */
 };
 
 struct admission {
@@ -41,12 +41,12 @@ struct admission {
     struct reply_limit closest; /* ADMIT_PASS with count > 0: the limit closest to exhaustion */
     size_t denied_count;
     struct reply_limit denied[ADMIT_LIMITS_MAX]; /* longest wait first */
-    uint64_t key_hash; /* of the denied, closest or first limit; 0: none */
+    uint64_t key_hash;                           /* of the denied, closest or first limit; 0: none */
 };
 
 /* Decides and, when it passes, charges. Counts the decisions in `metrics`. */
-void admit_request(struct admit *admit, const struct request *request, const struct identity *identity, size_t route, uint64_t now_ns,
-                   struct metrics_worker *metrics, struct admission *admission);
+void admit_request(struct admit *admit, const struct request *request, const struct identity *identity, size_t route,
+                   uint64_t now_ns, struct metrics_worker *metrics, struct admission *admission);
 
 /* Gives the slots back; `held_ns` teaches how long a slot is held (Retry-After of full limits). Exactly once per charged admission. */
 void admit_release(struct admit *admit, struct admission *admission, uint64_t held_ns);

@@ -15,8 +15,7 @@
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 __attribute__((noreturn, cold)) void check_failed(const char *condition, const char *file, int line);
-#define CHECK(condition) \
-    ((condition) ? (void)0 : check_failed(#condition, __FILE__, __LINE__))
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(#condition, __FILE__, __LINE__))
 
 extern _Atomic uint64_t check_surprises;
 static inline bool check_count(bool surprise)

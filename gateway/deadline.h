@@ -58,6 +58,6 @@ static inline struct deadline *deadline_take(struct deadline_list *list, uint64_
     return first;
 }
 
-#define DEADLINE_OWNER(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define DEADLINE_OWNER(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

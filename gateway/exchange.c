@@ -13,20 +13,21 @@
 #include "exchange.h"
 
 #include "forward.h"
+#include "pause.h"
+#include "spool.h"
 #include "worker.h"
 
 #include <stdlib.h>
 #include <time.h>
-#include <uv.h>
 
-#define STEPS(X)                                                                                            \
-    X(HEAD, step_head)       /* the head is whole: which route, who asks */                                 \
-    X(ADMIT, step_admit)     /* may it pass? */                                                             \
-    X(FORWARD, step_forward) /* the head goes to the upstream; its body follows as it comes */              \
-    X(AWAIT, step_await)     /* waits for the upstream's head, or its failure */                            \
-    X(RELAY, step_relay)     /* the answer goes to the client: whole, or piece by piece */                  \
-    X(OWN, step_own)         /* an answer of the gateway's own */                                           \
-    X(SENT, step_sent)       /* waits until the front has sent it */                                        \
+#define STEPS(X)                                                                                                       \
+    X(HEAD, step_head)       /* the head is whole: which route, who asks */                                            \
+    X(ADMIT, step_admit)     /* may it pass? */                                                                        \
+    X(FORWARD, step_forward) /* the head goes to the upstream; its body follows as it comes */                         \
+    X(AWAIT, step_await)     /* waits for the upstream's head, or its failure */                                       \
+    X(RELAY, step_relay)     /* the answer goes to the client: whole, or piece by piece */                             \
+    X(OWN, step_own)         /* an answer of the gateway's own */                                                      \
+    X(SENT, step_sent)       /* waits until the front has sent it */                                                   \
     X(DONE, step_done)       /* gives back, counts, logs; the exchange is over */
 
 enum step {
@@ -35,15 +36,8 @@ enum step {
 #undef STEP_NAME
 };
 
-#define HEAD_MAX (16 * 1024)           /* bytes of head for an upstream that need no malloc; longer ones get one */
-#define BUFFER_HIGH (256 * 1024)       /* of an answer's body waiting for a slow client: the upstream is not read beyond */
-#define BUFFER_LOW (BUFFER_HIGH / 2)
-#define FIELDS_MAX 264                 /* an upstream's (256 at most: http.c) and ours */
-
-struct delay { /* a `respond` route's; outlives the exchange until the loop has closed it */
-    uv_timer_t timer;
-    struct exchange *exchange;
-};
+#define HEAD_MAX   (16 * 1024) /* bytes of head for an upstream that need no malloc; longer ones get one */
+#define FIELDS_MAX 264         /* an upstream's (256 at most: http.c) and ours */
 
 struct exchange {
     struct worker *worker;
@@ -52,8 +46,8 @@ struct exchange {
     enum step step;
     /* Facts. */
     bool running, again;
-    bool body_ended;                /* the client's */
-    bool over;                      /* the front's last word: how is in `end` */
+    bool body_ended; /* the client's */
+    bool over;       /* the front's last word: how is in `end` */
     bool response_head, response_end, failed, streaming, undecided, delayed, finished;
     enum front_end end;
     enum upstream_failure failure;
@@ -67,18 +61,17 @@ struct exchange {
     struct slice request_id;
     /* The upstream's side. */
     struct upstream_call *call;
-    char *head;                     /* NULL when head_inline holds it */
+    char *head; /* NULL when head_inline holds it */
     struct http_head response;
-    char *body;                     /* bytes [body_start, body_start + body_length) wait for the client */
-    size_t body_start, body_length, body_size;
-    bool paused;
-    char server[128];               /* URL, for the log */
+    struct spool body; /* of the answer, waiting for the client */
+    bool paused;       /* the upstream is not read: the client is slower */
+    char server[128];  /* URL, for the log */
     /* Times. */
     uint64_t began_ns, began_realtime_ns, forwarded_ns, upstream_ns;
-    unsigned status;                /* answered with; 0 none */
-    struct delay *delay;
+    unsigned status;     /* answered with; 0 none */
+    struct pause *pause; /* before a `respond` with a delay */
     struct reply reply;
-    struct exchange *next;          /* in worker.undecided or worker.spare */
+    struct exchange *next; /* in worker.undecided or worker.spare */
     char head_inline[HEAD_MAX];
 };
 
@@ -124,7 +117,8 @@ static enum step step_admit(struct exchange *x)
     const struct config *config = config_of(x);
     const struct config_route *route = &config->routes[x->route];
     struct admission *a = &x->admission;
-    admit_request(x->worker->shared->admit, x->request, &x->identity, (size_t)x->route, x->began_ns, x->worker->metrics, a);
+    admit_request(x->worker->shared->admit, x->request, &x->identity, (size_t)x->route, x->began_ns, x->worker->metrics,
+                  a);
     switch (a->verdict) {
     case ADMIT_PASS:
         break;
@@ -177,8 +171,10 @@ static struct slice write_head(struct exchange *x)
 {
     char peer[RULE_IP_TEXT];
     size_t peer_length = rule_ip_text(&x->request->peer, peer);
-    struct forward forward = { .request = x->request, .client = { peer, peer_length }, .peer_trusted = x->identity.peer_trusted,
-                                     .request_id = x->request_id };
+    struct forward forward = { .request = x->request,
+                               .client = { peer, peer_length },
+                               .peer_trusted = x->identity.peer_trusted,
+                               .request_id = x->request_id };
     size_t length = forward_head(&forward, x->head_inline, sizeof x->head_inline);
     if (length > 0) {
         return (struct slice){ x->head_inline, length };
@@ -205,6 +201,7 @@ static enum step step_forward(struct exchange *x)
         .head_method = slice_equals(x->request->method, SLICE("HEAD")),
         .idempotent = idempotent(x->request->method),
         .body = x->request->body,
+        .content_length = x->request->content_length,
     };
     x->forwarded_ns = worker_now_ns();
     x->call = upstream_start(x->worker->upstreams, &request, &upstream_events, x);
@@ -253,7 +250,8 @@ static size_t answer_fields(struct exchange *x, struct field *fields, char text[
         }
     }
     if (x->admission.count > 0) {
-        count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest, fields + count, text);
+        count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest,
+                                    fields + count, text);
     }
     fields[count++] = (struct field){ SLICE("X-Request-Id"), x->request_id };
     return count;
@@ -265,14 +263,16 @@ static void answer(struct exchange *x)
     struct field fields[FIELDS_MAX];
     char text[REPLY_LIMIT_TEXT];
     const struct http_head *head = &x->response;
-    struct front_answer answer = { .status = head->status, .fields = fields, .field_count = answer_fields(x, fields, text) };
+    struct front_answer answer = { .status = head->status,
+                                   .fields = fields,
+                                   .field_count = answer_fields(x, fields, text) };
     bool bodiless = head->body == HTTP_NO_BODY && head->has_length; /* HEAD, 304: a length, but no body */
     x->status = head->status;
     if (x->response_end && !bodiless) {
         answer.body = FRONT_WHOLE;
-        answer.whole = (struct slice){ x->body != NULL ? x->body : "", x->body_length };
-        answer.owned = x->body != NULL;
-        x->body = NULL;
+        answer.whole.length = x->body.length;
+        answer.whole.at = spool_release(&x->body);
+        answer.owned = answer.whole.at != NULL;
     } else {
         answer.body = FRONT_STREAM;
         answer.length_known = head->has_length;
@@ -299,62 +299,48 @@ static enum step step_relay(struct exchange *x)
     return STEP_SENT;
 }
 
-static void on_delay_closed(uv_handle_t *handle)
+static void on_pause_over(void *user)
 {
-    free(handle->data);
-}
-
-static void cancel_delay(struct exchange *x)
-{
-    if (x->delay != NULL) {
-        uv_close((uv_handle_t *)&x->delay->timer, on_delay_closed);
-        x->delay = NULL;
-    }
-}
-
-static void on_delay_over(uv_timer_t *timer)
-{
-    struct exchange *x = ((struct delay *)timer->data)->exchange;
+    struct exchange *x = user;
     x->delayed = true;
-    cancel_delay(x);
+    pause_cancel(&x->pause);
     run(x);
 }
 
-static void start_delay(struct exchange *x, uint64_t ns)
+/* True: the route's own answer is to wait, and does. */
+static bool waits(struct exchange *x)
 {
-    x->delay = malloc(sizeof *x->delay);
-    if (x->delay == NULL) {
-        x->delayed = true; /* a demo's pause is not worth refusing a request */
-        return;
+    const struct config_respond *respond = x->route >= 0 ? config_of(x)->routes[x->route].respond : NULL;
+    if (respond == NULL || respond->delay_ns == 0 || x->admission.verdict != ADMIT_PASS || x->delayed) {
+        return false;
     }
-    x->delay->exchange = x;
-    uv_timer_init(x->worker->loop, &x->delay->timer);
-    x->delay->timer.data = x->delay;
-    uv_timer_start(&x->delay->timer, on_delay_over, ns / 1000000, 0);
+    if (x->pause == NULL) {
+        x->pause = pause_start(x->worker->loop, respond->delay_ns, on_pause_over, x);
+    }
+    return x->pause != NULL;
 }
 
 static enum step step_own(struct exchange *x)
 {
-    const struct config_respond *respond = x->route >= 0 ? config_of(x)->routes[x->route].respond : NULL;
-    if (respond != NULL && respond->delay_ns > 0 && x->admission.verdict == ADMIT_PASS && !x->delayed) {
-        if (x->delay == NULL) {
-            start_delay(x, respond->delay_ns);
-        }
-        if (!x->delayed) {
-            return STEP_OWN;
-        }
+    if (waits(x)) {
+        return STEP_OWN;
     }
     struct field fields[REPLY_FIELDS_MAX + 6];
     char text[REPLY_LIMIT_TEXT];
     size_t count = x->reply.field_count;
     memcpy(fields, x->reply.fields, count * sizeof fields[0]);
     if (x->admission.verdict == ADMIT_PASS && x->admission.count > 0) {
-        count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest, fields + count, text);
+        count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest,
+                                    fields + count, text);
     }
     fields[count++] = (struct field){ SLICE("X-Request-Id"), x->request_id };
     x->status = x->reply.status;
-    struct front_answer answer = { .status = x->reply.status, .fields = fields, .field_count = count, .close = x->reply.close,
-                                   .body = FRONT_WHOLE, .whole = x->reply.body };
+    struct front_answer answer = { .status = x->reply.status,
+                                   .fields = fields,
+                                   .field_count = count,
+                                   .close = x->reply.close,
+                                   .body = FRONT_WHOLE,
+                                   .whole = x->reply.body };
     front_answer(x->front, &answer);
     return STEP_SENT;
 }
@@ -423,7 +409,7 @@ static enum step step_done(struct exchange *x)
         note_server(x);
         upstream_cancel(&x->call);
     }
-    cancel_delay(x);
+    pause_cancel(&x->pause);
     admit_release(worker->shared->admit, &x->admission, now_ns - x->began_ns);
     unsigned status = x->end == FRONT_TOO_LARGE ? 413 : x->status;
     if (status == 0 || (x->end == FRONT_GONE && x->sent_bytes == 0)) {
@@ -451,7 +437,7 @@ static enum step (*const step_function[])(struct exchange *) = {
 
 static void destroy(struct exchange *x)
 {
-    CHECK(!x->admission.charged && x->call == NULL && x->delay == NULL);
+    CHECK(!x->admission.charged && x->call == NULL && x->pause == NULL);
     if (x->undecided) {
         struct exchange **link = &x->worker->undecided;
         while (*link != x) {
@@ -460,7 +446,7 @@ static void destroy(struct exchange *x)
         *link = x->next;
     }
     free(x->head);
-    free(x->body);
+    spool_fini(&x->body);
     x->next = x->worker->spare;
     x->worker->spare = x;
 }
@@ -517,7 +503,8 @@ static void *on_request(void *owner, struct front_request *front, const struct r
     x->admission.exempt = x->admission.charged = false;
     x->admission.count = x->admission.denied_count = 0;
     x->admission.key_hash = 0;
-    memset((char *)x + offsetof(struct exchange, call), 0, offsetof(struct exchange, reply) - offsetof(struct exchange, call));
+    memset((char *)x + offsetof(struct exchange, call), 0,
+           offsetof(struct exchange, reply) - offsetof(struct exchange, call));
     struct timespec wall;
     clock_gettime(CLOCK_REALTIME, &wall);
     x->worker = worker;
@@ -552,20 +539,11 @@ static void on_body_end(void *exchange)
 static long on_pull(void *exchange, char *out, size_t size)
 {
     struct exchange *x = exchange;
-    if (x->body_length == 0) {
-        if (x->failed) {
-            return FRONT_BROKEN;
-        }
-        return x->response_end ? FRONT_ENDED : FRONT_DRY;
+    size_t length = spool_take(&x->body, out, size);
+    if (length == 0) {
+        return x->failed ? FRONT_BROKEN : x->response_end ? FRONT_ENDED : FRONT_DRY;
     }
-    size_t length = x->body_length < size ? x->body_length : size;
-    memcpy(out, x->body + x->body_start, length);
-    x->body_start += length;
-    x->body_length -= length;
-    if (x->body_length == 0) {
-        x->body_start = 0;
-    }
-    if (x->paused && x->body_length <= BUFFER_LOW && x->call != NULL) {
+    if (x->paused && x->body.length <= SPOOL_LOW && x->call != NULL) {
         x->paused = false;
         upstream_resume(x->call);
     }
@@ -581,49 +559,14 @@ static void on_done(void *exchange, enum front_end end, uint64_t sent_bytes)
     run(x);
 }
 
-static void on_refused(void *owner, const struct rule_ip *peer, unsigned status)
-{
-    struct worker *worker = owner;
-    (void)peer;
-    if (status != 0) {
-        metrics_request(worker->metrics, -1, status, 0);
-    }
-}
-
-static bool on_connection(void *owner, const struct rule_ip *peer, int change)
-{
-    struct worker *worker = owner;
-    struct limiter *limiter = worker->shared->connections;
-    struct limiter_ask asks[2] = {
-        { .limit = 0, .digest = limiter_digest(limiter, 0, "", 0), .cost = 1 },
-        { .limit = 1, .digest = 0, .cost = 1 },
-    };
-    size_t count = 1;
-    if (worker->shared->connections_per_ip) {
-        asks[1].digest = limiter_digest(limiter, 1, peer->bytes, sizeof peer->bytes);
-        count = 2;
-    }
-    if (change < 0) {
-        limiter_release(limiter, asks, count);
-        metrics_connection(worker->metrics, -1);
-        return true;
-    }
-    struct limiter_answer answers[2];
-    if (limiter_admit(limiter, asks, count, 1, answers) != LIMITER_ADMITTED) { /* slots do not know time */
-        return false;
-    }
-    metrics_connection(worker->metrics, 1);
-    return true;
-}
-
 const struct front_handler exchange_handler = {
     .on_request = on_request,
     .on_body = on_body,
     .on_body_end = on_body_end,
     .on_pull = on_pull,
     .on_done = on_done,
-    .on_refused = on_refused,
-    .on_connection = on_connection,
+    .on_refused = worker_on_refused,
+    .on_connection = worker_on_connection,
 };
 
 /* ---- events: the upstream's side ---- */
@@ -645,29 +588,12 @@ static void on_response_head(void *user, const struct http_head *head)
 static void on_response_body(void *user, const char *data, size_t length)
 {
     struct exchange *x = user;
-    if (x->body_start + x->body_length + length > x->body_size) {
-        if (x->body_start > 0) {
-            memmove(x->body, x->body + x->body_start, x->body_length);
-            x->body_start = 0;
-        }
-        size_t need = x->body_length + length;
-        if (need > x->body_size) {
-            char *grown = realloc(x->body, need);
-            if (grown == NULL) { /* the answer is cut, as if the upstream had ended early */
-                x->failed = true;
-                x->failure_detail = "out of memory";
-                note_server(x);
-                upstream_cancel(&x->call);
-                run(x);
-                return;
-            }
-            x->body = grown;
-            x->body_size = need;
-        }
-    }
-    memcpy(x->body + x->body_start + x->body_length, data, length);
-    x->body_length += length;
-    if (!x->paused && x->body_length >= BUFFER_HIGH) {
+    if (!spool_append(&x->body, data, length)) { /* the answer is cut, as if the upstream had ended early */
+        note_server(x);
+        upstream_cancel(&x->call);
+        x->failed = true;
+        x->failure_detail = "out of memory";
+    } else if (!x->paused && x->body.length >= SPOOL_HIGH) {
         x->paused = true;
         upstream_pause(x->call);
     }

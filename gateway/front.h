@@ -26,10 +26,10 @@ struct front;         /* one listener of one worker */
 struct front_request; /* the front's half of one request */
 
 enum front_end {
-    FRONT_SENT,   /* the answer left to its last byte */
-    FRONT_CUT,    /* the owner's body source said it is broken: the client saw a truncated answer */
-    FRONT_GONE,   /* the client left, or its connection failed */
-    FRONT_TIMEOUT,/* the client was too slow: body silence, or it read nothing */
+    FRONT_SENT,     /* the answer left to its last byte */
+    FRONT_CUT,      /* the owner's body source said it is broken: the client saw a truncated answer */
+    FRONT_GONE,     /* the client left, or its connection failed */
+    FRONT_TIMEOUT,  /* the client was too slow: body silence, or it read nothing */
     FRONT_TOO_LARGE /* its body passed front_limits.request_body: it was told 413 */
 };
 
@@ -46,26 +46,26 @@ struct front_handler {
     /* A connection came (+1: may be refused by returning false) or went (-1). */
     bool (*on_connection)(void *owner, const struct rule_ip *peer, int change);
 };
-#define FRONT_DRY (0L)
-#define FRONT_ENDED (-1L)
+#define FRONT_DRY    (0L)
+#define FRONT_ENDED  (-1L)
 #define FRONT_BROKEN (-2L)
 
 struct front_limits {
-    uint64_t request_head;  /* bytes */
-    uint64_t request_body;  /* bytes; 0 none: more → 413 */
+    uint64_t request_head; /* bytes */
+    uint64_t request_body; /* bytes; 0 none: more → 413 */
     uint64_t head_ns, body_ns, idle_ns;
-    unsigned connections;   /* of this front */
+    unsigned connections; /* of this front */
 };
 
 /* `listen_fd` is bound and listening; the front closes it. NULL and a sentence in *why on failure. */
-struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct front_limits *limits, const struct front_handler *handler,
-                           void *owner, const char **why);
+struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct front_limits *limits,
+                           const struct front_handler *handler, void *owner, const char **why);
 /* Lets the library run if anything happened since the last call. The owner of the loop calls it once per turn, after everything else of the turn and once
  * more before the loop sleeps (a uv_check and a uv_prepare). */
 void front_turn(struct front *front);
 /* No new connections; every answer from now on closes its connection; idle connections are closed. */
 void front_drain(struct front *front);
-unsigned front_active(const struct front *front);      /* requests between on_request and on_done */
+unsigned front_active(const struct front *front); /* requests between on_request and on_done */
 /* Ends what is left (on_done comes for each), stops the daemon. The loop must run until its handles are closed. */
 void front_destroy(struct front **front);
 
@@ -76,10 +76,10 @@ struct front_answer {
     size_t field_count;
     bool close;
     enum front_body body;
-    struct slice whole;          /* FRONT_WHOLE: copied unless `owned`, then free()d when sent */
+    struct slice whole; /* FRONT_WHOLE: copied unless `owned`, then free()d when sent */
     bool owned;
-    bool length_known;           /* FRONT_STREAM: else chunked (HTTP/1.1) or until close (1.0) */
-    uint64_t length;             /* of the stream; for HEAD what a GET would have had */
+    bool length_known; /* FRONT_STREAM: else chunked (HTTP/1.1) or until close (1.0) */
+    uint64_t length;   /* of the stream; for HEAD what a GET would have had */
 };
 void front_answer(struct front_request *front_request, const struct front_answer *answer);
 void front_feed(struct front_request *front_request); /* the stream has more (or ended, or broke) */

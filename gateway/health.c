@@ -27,13 +27,15 @@ static bool parse(const char *url, struct target *target)
     bool bracket = host[0] == '[';
     const char *end = bracket ? memchr(host, ']', length) : memchr(host, ':', length);
     const char *colon = bracket ? (end != NULL ? end + 1 : NULL) : end;
-    size_t host_length = bracket ? (end != NULL ? (size_t)(end - host) - 1 : 0) : (end != NULL ? (size_t)(end - host) : length);
+    size_t host_length =
+        bracket ? (end != NULL ? (size_t)(end - host) - 1 : 0) : (end != NULL ? (size_t)(end - host) : length);
     size_t port_length = colon != NULL && *colon == ':' ? length - (size_t)(colon + 1 - host) : 0;
     if (host_length == 0 || host_length >= sizeof target->host || port_length >= sizeof target->port) {
         return false;
     }
     snprintf(target->host, sizeof target->host, "%.*s", (int)host_length, host + bracket);
-    snprintf(target->port, sizeof target->port, "%.*s", port_length > 0 ? (int)port_length : 2, port_length > 0 ? colon + 1 : "80");
+    snprintf(target->port, sizeof target->port, "%.*s", port_length > 0 ? (int)port_length : 2,
+             port_length > 0 ? colon + 1 : "80");
     return true;
 }
 
@@ -74,7 +76,8 @@ int health_ask(const char *url)
         return 1;
     }
     char text[1024];
-    int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target.path, target.host);
+    int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target.path,
+                          target.host);
     bool sent = length < (int)sizeof text && write(fd, text, (size_t)length) == length;
     ssize_t got = sent ? read(fd, text, sizeof text - 1) : -1;
     close(fd);

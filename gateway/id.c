@@ -35,7 +35,8 @@ void id_make(struct id_source *source, uint64_t realtime_ms, char out[static ID_
         out[i] = digits[realtime_ms >> (45 - 5 * i) & 31];
     }
     uint64_t high = next(source), low = next(source);
-    for (unsigned i = 0; i < 8; i++) { /* 8 digits of 5 bits from each word: the upper bits, which are the better ones */
+    for (unsigned i = 0; i < 8;
+         i++) { /* 8 digits of 5 bits from each word: the upper bits, which are the better ones */
         out[10 + i] = digits[high >> (59 - 5 * i) & 31];
         out[18 + i] = digits[low >> (59 - 5 * i) & 31];
     }

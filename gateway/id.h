@@ -11,7 +11,7 @@ struct id_source {
     uint64_t state[2];
 };
 
-void id_source_init(struct id_source *source); /* seeds from the kernel */
+void id_source_init(struct id_source *source);                                            /* seeds from the kernel */
 void id_make(struct id_source *source, uint64_t realtime_ms, char out[static ID_LENGTH]); /* no NUL */
 
 #endif

@@ -22,13 +22,15 @@ static int command_help(int argc, char **argv);
 
 static const struct command commands[] = {
     { "run", "CONFIG.json", "serve",
-      "Serves until SIGTERM or SIGINT, then drains: no new connections, requests in flight finish (at most timeouts.shutdown), exit 0.\n"
+      "Serves until SIGTERM or SIGINT, then drains: no new connections, requests in flight finish (at most "
+      "timeouts.shutdown), exit 0.\n"
       "SIGUSR1 reopens the access log after rotation.\n",
       command_run },
     { "check", "CONFIG.json", "validate a config and exit",
       "Exit 0, or 1 with every error as file:line:column: json.path: sentence. Binds nothing.\n", command_check },
     { "healthcheck", "[URL]", "ask a running weir whether it lives",
-      "Gets URL (default http://127.0.0.1:9901/healthz) and exits 0 when the answer is 200: for a container's HEALTHCHECK.\n",
+      "Gets URL (default http://127.0.0.1:9901/healthz) and exits 0 when the answer is 200: for a container's "
+      "HEALTHCHECK.\n",
       command_healthcheck },
     { "version", "", "version, and the versions of every library in use", "", command_version },
     { "help", "[COMMAND]", "this text, or more about one command", "", command_help },
@@ -84,7 +86,8 @@ static int command_check(int argc, char **argv)
     int code = 0;
     struct config *config = load(argc, argv, "check", &code);
     if (config != NULL) {
-        printf("%s: ok: %zu routes, %zu limits, %zu upstreams\n", argv[0], config->route_count, config->limit_count, config->upstream_count);
+        printf("%s: ok: %zu routes, %zu limits, %zu upstreams\n", argv[0], config->route_count, config->limit_count,
+               config->upstream_count);
         config_free(&config);
     }
     return code;

@@ -46,7 +46,8 @@ static void raise_descriptor_limit(const struct config *config)
     rlim_t wanted = 2 * config->sizes.connections + 128;
     if (limit.rlim_cur < wanted) {
         log_event("the system grants %llu file descriptors; sizes.connections %llu may need %llu (raise it: ulimit -n)",
-                  (unsigned long long)limit.rlim_cur, (unsigned long long)config->sizes.connections, (unsigned long long)wanted);
+                  (unsigned long long)limit.rlim_cur, (unsigned long long)config->sizes.connections,
+                  (unsigned long long)wanted);
     }
 }
 
@@ -77,8 +78,8 @@ static bool build_shared(struct server *server, const char **why)
     shared->upstreams = upstream_shared_create(config);
     shared->connections = connection_limiter(config);
     shared->connections_per_ip = config->sizes.connections_per_ip > 0;
-    if (server->routes == NULL || shared->policies == NULL || shared->admit == NULL || shared->metrics == NULL || shared->upstreams == NULL ||
-        shared->connections == NULL) {
+    if (server->routes == NULL || shared->policies == NULL || shared->admit == NULL || shared->metrics == NULL ||
+        shared->upstreams == NULL || shared->connections == NULL) {
         return false;
     }
     shared->log = log_create(config, server->worker_count, why);
@@ -218,7 +219,8 @@ static void stop(struct server *server, sigset_t *signals)
     static sigset_t watched; /* outlives this call: the watcher may still be in sigwait() when the process ends */
     pthread_t watcher;
     watched = *signals;
-    log_event("draining: %llu connections are open", (unsigned long long)metrics_open_connections(server->shared.metrics));
+    log_event("draining: %llu connections are open",
+              (unsigned long long)metrics_open_connections(server->shared.metrics));
     if (pthread_create(&watcher, NULL, watch_for_impatience, &watched) == 0) {
         pthread_detach(watcher);
     }

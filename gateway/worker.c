@@ -15,7 +15,7 @@
 struct worker_life {
     uv_loop_t loop;
     pthread_t thread;
-    uv_async_t wake;    /* worker_drain() from another thread */
+    uv_async_t wake; /* worker_drain() from another thread */
     uv_prepare_t prepare;
     uv_check_t check;
     uv_timer_t drain;
@@ -30,6 +30,45 @@ uint64_t worker_now_ns(void)
     clock_gettime(CLOCK_BOOTTIME, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+
+/* ---- what the front tells about connections and about requests it refused itself ---- */
+
+void worker_on_refused(void *owner, const struct rule_ip *peer, unsigned status)
+{
+    struct worker *worker = owner;
+    (void)peer;
+    if (status != 0) {
+        metrics_request(worker->metrics, -1, status, 0);
+    }
+}
+
+bool worker_on_connection(void *owner, const struct rule_ip *peer, int change)
+{
+    struct worker *worker = owner;
+    struct limiter *limiter = worker->shared->connections;
+    struct limiter_ask asks[2] = {
+        { .limit = 0, .digest = limiter_digest(limiter, 0, "", 0), .cost = 1 },
+        { .limit = 1, .digest = 0, .cost = 1 },
+    };
+    size_t count = 1;
+    if (worker->shared->connections_per_ip) {
+        asks[1].digest = limiter_digest(limiter, 1, peer->bytes, sizeof peer->bytes);
+        count = 2;
+    }
+    if (change < 0) {
+        limiter_release(limiter, asks, count);
+        metrics_connection(worker->metrics, -1);
+        return true;
+    }
+    struct limiter_answer answers[2];
+    if (limiter_admit(limiter, asks, count, 1, answers) != LIMITER_ADMITTED) { /* slots do not know time */
+        return false;
+    }
+    metrics_connection(worker->metrics, 1);
+    return true;
+}
+
+/* ---- the loop ---- */
 
 static void turn(struct worker *worker)
 {
@@ -83,7 +122,8 @@ static void on_drain_tick(uv_timer_t *timer)
         return;
     }
     if (left > 0) {
-        log_event("worker %u: %u requests were still in flight after timeouts.shutdown and are cut", worker->index, left);
+        log_event("worker %u: %u requests were still in flight after timeouts.shutdown and are cut", worker->index,
+                  left);
     }
     close_all(worker);
 }

@@ -27,7 +27,8 @@ struct worker_shared {
     struct metrics *metrics;
     struct log *log;
     struct upstream_shared *upstreams;
-    struct limiter *connections; /* in-flight counts of client connections: limit 0 the process's, limit 1 per address (if bounded) */
+    struct limiter *
+        connections; /* in-flight counts of client connections: limit 0 the process's, limit 1 per address (if bounded) */
     bool connections_per_ip;
 };
 
@@ -40,16 +41,22 @@ struct worker {
     struct upstreams *upstreams;
     struct front **fronts; /* one per config.listens */
     struct id_source ids;
-    struct exchange *undecided; /* answers whose head came in this turn and whose body has not ended: exchange_settle() */
+    struct exchange
+        *undecided; /* answers whose head came in this turn and whose body has not ended: exchange_settle() */
     struct exchange *spare;
     struct worker_life *life; /* thread, handles: worker.c's own */
 };
 
 /* Starts the thread. `listen_fds`: one per config.listens, bound and listening, owned by the worker from here on. NULL and a sentence in *why. */
-struct worker *worker_start(const struct worker_shared *shared, unsigned index, const int *listen_fds, const char **why);
+struct worker *worker_start(const struct worker_shared *shared, unsigned index, const int *listen_fds,
+                            const char **why);
 /* From any thread: no new connections, answers close theirs, the thread ends when nothing is in flight, or after timeouts.shutdown. */
 void worker_drain(struct worker *worker);
 void worker_join(struct worker **worker);
+
+/* Parts of exchange_handler (front.h) that are the worker's, not one exchange's. */
+void worker_on_refused(void *owner, const struct rule_ip *peer, unsigned status);
+bool worker_on_connection(void *owner, const struct rule_ip *peer, int change);
 
 /* CLOCK_BOOTTIME, in ns: runs on while the machine sleeps, never jumps. */
 uint64_t worker_now_ns(void);

@@ -1,0 +1,91 @@
+/* front_state: what front.c (the library's callbacks) and front_loop.c (parking, turns, deadlines) share of a front. Nobody else includes it. */
+#ifndef WEIR_FRONT_STATE_H
+#define WEIR_FRONT_STATE_H
+
+#include "deadline.h"
+#include "front.h"
+#include "leaver.h"
+
+#include <uv.h>
+
+#define SCRATCH_INLINE 1024 /* holds target and normalised path of nearly all requests */
+enum park { PARK_NOT, PARK_BLOCKED, PARK_SUSPENDED };
+
+struct connection {
+    struct front *front;
+    int fd;
+    bool refused;
+    struct rule_ip peer;
+    struct deadline deadline; /* in front.heads until a head is whole, in front.idles between requests */
+};
+
+struct front_request {
+    struct front *front;
+    struct MHD_Connection *mhd;
+    struct connection *connection;
+    void *exchange;                /* NULL until on_request */
+    struct MHD_Response *response; /* an answer not yet queued */
+    unsigned status;
+    bool head_seen, body_ended, close_now, answered;
+    bool gone, timed_out, too_large, cut; /* how it ends */
+    bool body_paused, watched, in_ready, feed;
+    enum park park;
+    uint64_t parked_ms;
+    uint64_t body_bytes, sent_bytes, discarded;
+    struct deadline body_deadline; /* in front.bodies while a body is awaited */
+    struct deadline watch_deadline;
+    struct front_request *next_ready, *next_free;
+    struct front_request *previous_live, *next_live;
+    char *target; /* raw, NUL-terminated; in `scratch` or malloc'd */
+    char scratch[SCRATCH_INLINE];
+    char *scratch_more;
+    struct request request;
+};
+
+struct front {
+    uv_poll_t poll;
+    uv_idle_t idle; /* active while the library wants to run again at once */
+    uv_timer_t tick;
+    uv_timer_t unblock; /* once, PARK_BLOCKED_MS after something was blocked */
+    unsigned open_handles;
+    struct MHD_Daemon *daemon;
+    struct leaver *leaver;
+    struct front_limits limits;
+    const struct front_handler *handler;
+    void *owner;
+    struct deadline_list heads, idles, bodies, waits; /* ms */
+    struct front_request *ready, **ready_end;
+    struct front_request *free, *live;
+    unsigned active, blocked, progress;
+    bool pending, in_run, draining, stopping;
+};
+
+static inline uint64_t front_now_ms(const struct front *front)
+{
+    return uv_now(front->poll.loop);
+}
+
+/* ---- front_loop.c ---- */
+
+/* The library asks for something that is not there yet. From its callbacks only. */
+void front_park(struct front_request *r);
+void front_unpark(struct front_request *r);
+/* It has an answer, more of a stream, or came to its end: looked at before the library runs next. */
+void front_push_ready(struct front_request *r);
+void front_drop_ready(struct front_request *r);
+/* The client has left, or is to be left: the request ends as soon as the library can be told. */
+void front_end_gone(struct front_request *r);
+
+/* ---- front.c: what the loop asks of the library ---- */
+
+bool front_library_start(struct front *front, int listen_fd, int *epoll_fd);
+int front_library_quiesce(struct front *front); /* the listening socket, no longer the library's */
+void front_library_stop(struct front *front);
+void front_library_run(struct front *front);
+bool front_library_wants_run(const struct front *front); /* at once, without anything happening on a socket */
+void front_library_suspend(struct front_request *r);
+void front_library_resume(struct front_request *r);
+/* Hands over r->response. False: it would not take it, and the connection is to be closed. `r` may be gone afterwards. */
+bool front_library_answer(struct front_request *r);
+
+#endif
