@@ -13,6 +13,7 @@
 #include "exchange.h"
 
 #include "forward.h"
+#include "outcome.h"
 #include "pause.h"
 #include "spool.h"
 #include "worker.h"
@@ -353,45 +354,6 @@ static enum step step_sent(struct exchange *x)
     return STEP_SENT;
 }
 
-static const char *verdict_text(const struct exchange *x)
-{
-    if (x->route < 0) {
-        return NULL;
-    }
-    if (x->admission.verdict == ADMIT_PASS) {
-        return x->admission.exempt ? "exempt" : x->admission.count > 0 ? "allowed" : "unlimited";
-    }
-    return x->admission.verdict == ADMIT_LIMITED || x->admission.verdict == ADMIT_KEYLESS ? "denied" : "error";
-}
-
-static void write_log(struct exchange *x, uint64_t now_ns)
-{
-    const struct config *config = config_of(x);
-    const struct admission *a = &x->admission;
-    const struct reply_limit *limit = a->denied_count > 0 ? &a->denied[0] : a->count > 0 ? &a->closest : NULL;
-    struct log_line line = {
-        .realtime_ns = x->began_realtime_ns,
-        .request_id = x->request_id,
-        .method = x->request->method,
-        .host = x->request->host,
-        .path = x->request->path,
-        .client = &x->identity.client,
-        .route = x->route >= 0 ? config->routes[x->route].name : NULL,
-        .status = x->end == FRONT_GONE && x->sent_bytes == 0 ? 0 : x->status,
-        .bytes_in = x->received_bytes,
-        .bytes_out = x->sent_bytes,
-        .duration_ns = now_ns - x->began_ns,
-        .upstream_ns = x->upstream_ns,
-        .upstream = x->server[0] != '\0' ? x->server : NULL,
-        .verdict = verdict_text(x),
-        .limit = limit != NULL ? config->limits[limit->limit].name : NULL,
-        .key_hash = a->key_hash,
-        .retry_after_s = a->denied_count > 0 ? limit->retry_after_s : 0,
-        .denied = a->verdict == ADMIT_LIMITED || a->verdict == ADMIT_KEYLESS,
-    };
-    log_access(x->worker->log, &line, now_ns);
-}
-
 static void note_server(struct exchange *x)
 {
     const char *server = upstream_server(x->call);
@@ -411,18 +373,25 @@ static enum step step_done(struct exchange *x)
     }
     pause_cancel(&x->pause);
     admit_release(worker->shared->admit, &x->admission, now_ns - x->began_ns);
-    unsigned status = x->end == FRONT_TOO_LARGE ? 413 : x->status;
-    if (status == 0 || (x->end == FRONT_GONE && x->sent_bytes == 0)) {
-        status = 499; /* nginx's number for a client that left first */
-    }
-    metrics_request(worker->metrics, x->route, status, now_ns - x->began_ns);
-    if (x->forwarded_ns != 0) {
-        metrics_upstream(worker->metrics, (size_t)config_of(x)->routes[x->route].upstream, x->upstream_ns);
-        uint64_t whole = now_ns - x->began_ns;
-        metrics_added_latency(worker->metrics, whole > x->upstream_ns ? whole - x->upstream_ns : 0);
-    }
-    x->status = status;
-    write_log(x, now_ns);
+    bool unanswered = x->status == 0 || (x->end == FRONT_GONE && x->sent_bytes == 0);
+    struct outcome outcome = {
+        .request = x->request,
+        .identity = &x->identity,
+        .admission = &x->admission,
+        .request_id = x->request_id,
+        .route = x->route,
+        .status = x->end == FRONT_TOO_LARGE ? 413
+                  : unanswered              ? OUTCOME_CLIENT_LEFT
+                                            : x->status,
+        .sent_bytes = x->sent_bytes,
+        .received_bytes = x->received_bytes,
+        .began_realtime_ns = x->began_realtime_ns,
+        .duration_ns = now_ns - x->began_ns,
+        .forwarded = x->forwarded_ns != 0,
+        .upstream_ns = x->upstream_ns,
+        .server = x->server[0] != '\0' ? x->server : NULL,
+    };
+    outcome_record(worker, &outcome, now_ns);
     x->finished = true;
     return STEP_DONE;
 }

@@ -1,0 +1,27 @@
+/* outcome: what is counted and logged of a request when it is over. */
+#ifndef WEIR_OUTCOME_H
+#define WEIR_OUTCOME_H
+
+#include "admit.h"
+
+struct worker;
+
+#define OUTCOME_CLIENT_LEFT 499 /* nginx's number for a client that left before its answer; never sent */
+
+struct outcome {
+    const struct request *request;
+    const struct identity *identity;
+    const struct admission *admission;
+    struct slice request_id;
+    int route;                           /* -1: none matched */
+    unsigned status;                     /* sent, or OUTCOME_CLIENT_LEFT */
+    uint64_t sent_bytes, received_bytes; /* of bodies */
+    uint64_t began_realtime_ns, duration_ns;
+    bool forwarded;       /* an upstream was asked */
+    uint64_t upstream_ns; /* how long it took */
+    const char *server;   /* its URL, or NULL */
+};
+
+void outcome_record(struct worker *worker, const struct outcome *outcome, uint64_t now_ns);
+
+#endif
