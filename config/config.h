@@ -1,7 +1,7 @@
 /* config: what the operator said, as immutable structs.
  *
  * config_load() reads one JSON file (RFC 8259, strict: unknown members, duplicate members and wrong types are errors) and
- * returns either a whole, checked configuration or every error in it. Nothing outside config.c knows JSON. The structs are
+ * returns either a whole, checked configuration or every error in it. nothing outside this room knows JSON. The structs are
  * written once, here, and only read afterwards: any thread may read them while it holds the config alive.
  *
  * Units are in the names. Strings are owned by the config. Arrays are never NULL where their count is above 0.
@@ -25,10 +25,11 @@ struct config_client_ip {
 };
 
 struct config_timeouts {
-    uint64_t request_head_ns; /* from accept (or the first byte of a later request) to the end of the head; default 10s */
+    uint64_t
+        request_head_ns; /* from accept (or the first byte of a later request) to the end of the head; default 10s */
     uint64_t request_body_ns; /* longest silence inside a request body; default 30s */
-    uint64_t idle_ns;         /* keep-alive connection without a request; also a client that reads nothing; default 65s */
-    uint64_t shutdown_ns;     /* how long a drain waits for requests in flight; default 30s */
+    uint64_t idle_ns;     /* keep-alive connection without a request; also a client that reads nothing; default 65s */
+    uint64_t shutdown_ns; /* how long a drain waits for requests in flight; default 30s */
 };
 
 struct config_sizes {
@@ -49,8 +50,9 @@ struct config_upstream {
     size_t server_count;
     uint64_t connections; /* open connections to all its servers, over all workers; default 256 */
     uint64_t connect_ns;  /* default 2s */
-    uint64_t response_ns; /* from the last byte of the request to the response head, and between its reads; default 30s */
-    uint64_t idle_ns;     /* an unused connection is kept this long; default 60s */
+    uint64_t
+        response_ns;  /* from the last byte of the request to the response head, and between its reads; default 30s */
+    uint64_t idle_ns; /* an unused connection is kept this long; default 60s */
 };
 
 enum config_source_kind {
@@ -67,7 +69,7 @@ enum config_source_kind {
 
 struct config_source {
     enum config_source_kind kind;
-    char *name; /* header, cookie, query; else NULL */
+    char *name;                        /* header, cookie, query; else NULL */
     unsigned ipv4_prefix, ipv6_prefix; /* client_ip: "client_ip/24" sets the IPv4 one, the IPv6 one stays client_ip's */
 };
 
@@ -84,16 +86,16 @@ struct config_limit {
     struct rule_rate rate; /* rate */
     uint64_t burst;        /* rate; default one second of rate, at least 1 */
     uint64_t concurrency;  /* concurrency, ≥ 1 */
-    size_t keys;           /* rate: this limit's share of state.keys: what is left after limits whose keys are few (global,
+    size_t keys; /* rate: this limit's share of state.keys: what is left after limits whose keys are few (global,
                             * route, method: 8 to 1024 cells) is divided evenly among the others */
 };
 
 struct config_respond {
-    unsigned status;   /* 200 … 599 */
-    char *body;        /* may be "" */
+    unsigned status; /* 200 … 599 */
+    char *body;      /* may be "" */
     size_t body_length;
     char *content_type; /* default text/plain; charset=utf-8 */
-    uint64_t delay_ns; /* waits before it answers: a demo's slow origin; default 0 */
+    uint64_t delay_ns;  /* waits before it answers: a demo's slow origin; default 0 */
 };
 
 struct config_cost {
@@ -102,15 +104,16 @@ struct config_cost {
 };
 
 struct config_route {
-    char *name; /* "GET,POST api.example.com/v1/search": methods, host and path as written; unique; metrics label, key source */
+    char *
+        name; /* "GET,POST api.example.com/v1/search": methods, host and path as written; unique; metrics label, key source */
     char *host; /* lower case, NULL = any; "*.example.com" = one or more labels in front */
     char *path; /* as written: "/v1/users/{id}/export", "/v1/" (prefix), "/v1/x*", "/v1/x" (exact) */
     char **methods;
-    size_t method_count;      /* 0 = any */
-    int upstream;             /* index, or -1 when the route responds itself */
+    size_t method_count;            /* 0 = any */
+    int upstream;                   /* index, or -1 when the route responds itself */
     struct config_respond *respond; /* NULL when it has an upstream */
-    size_t *limits;           /* indexes into config.limits, in the order written, each at most once */
-    size_t limit_count;       /* ≤ 16 */
+    size_t *limits;                 /* indexes into config.limits, in the order written, each at most once */
+    size_t limit_count;             /* ≤ 16 */
     struct config_cost cost;
     struct rule_network *exempt;
     size_t exempt_count;
@@ -133,8 +136,8 @@ struct config_log {
 };
 
 struct config {
-    char *path;        /* of the file */
-    char digest[17];   /* hex; changes when the file's bytes change */
+    char *path;      /* of the file */
+    char digest[17]; /* hex; changes when the file's bytes change */
     struct config_listen *listens;
     size_t listen_count; /* ≥ 1; default 127.0.0.1:8080 */
     unsigned workers;    /* 0 = one per CPU this process may use */
@@ -149,7 +152,7 @@ struct config {
     size_t limit_count;
     struct config_route *routes;
     size_t route_count;
-    struct config_admin admin; /* default: enabled on 127.0.0.1:9901 */
+    struct config_admin admin;   /* default: enabled on 127.0.0.1:9901 */
     enum config_headers headers; /* default draft-11 */
     struct config_log log;
     uint64_t state_keys; /* cells for all bucket limits together; default 1,000,000 */

@@ -1,0 +1,197 @@
+/* config_upstreams: the origins behind the gateway. */
+#include "sections.h"
+#include "values.h"
+
+#include <string.h>
+
+#define SERVERS_MAX 256
+#define MS          1000000ull
+#define DAY         (24 * 3600 * 1000 * MS)
+
+static const char expected_url[] = "a URL such as \"http://10.0.0.1:9000\"";
+
+/* ---- servers ---------------------------------------------------------------------------------------------------------- */
+
+static void read_url(struct load *load, const struct member *member, const struct document_value *value, void *into)
+{
+    struct config_server *server = into;
+    (void)member;
+    if (!value_is(load, value, DOCUMENT_STRING, expected_url)) {
+        return;
+    }
+    const char *problem = rule_url(value->text, &server->url);
+    if (problem == NULL && server->url.tls) {
+        problem = "https to an upstream is not supported by this version of weir; write http";
+    }
+    if (problem != NULL) {
+        value_refuse(load, value, problem);
+        return;
+    }
+    server->text = value_keep(load, value);
+}
+
+static const struct member server_list[] = {
+    { .name = "url", .read = read_url },
+};
+static const struct members server_members = MEMBERS("server", server_list);
+
+static void read_server(struct load *load, const struct document_value *value, struct config_server *server)
+{
+    if (value->kind == DOCUMENT_STRING) {
+        read_url(load, NULL, value, server);
+        return;
+    }
+    if (members_read(load, &server_members, value, expected_url, server) && document_member(value, "url") == NULL) {
+        config_errors_at(&load->faults, value, "\"url\" is missing: %s", expected_url);
+    }
+}
+
+static void refuse_twins(struct load *load, const struct document_value *value, const struct config_upstream *upstream,
+                         size_t last)
+{
+    const struct rule_url *url = &upstream->servers[last].url;
+    for (size_t i = 0; i < last && upstream->servers[last].text != NULL; i++) {
+        const struct rule_url *other = &upstream->servers[i].url;
+        if (other->port == url->port && strcmp(other->host, url->host) == 0) {
+            config_errors_at(&load->faults, value, "this is the same server as servers[%zu]; remove one", i);
+            return;
+        }
+    }
+}
+
+static void read_servers(struct load *load, const struct member *member, const struct document_value *value, void *into)
+{
+    struct config_upstream *upstream = into;
+    (void)member;
+    if (!value_is_list(load, value, "a list of URLs", 1, SERVERS_MAX)) {
+        return;
+    }
+    upstream->servers = arena_take(&load->lasting, value->count, sizeof *upstream->servers);
+    for (const struct document_value *item = value->first; item != NULL; item = item->next) {
+        read_server(load, item, &upstream->servers[item->index]);
+        refuse_twins(load, item, upstream, item->index);
+        upstream->server_count++;
+    }
+}
+
+/* ---- upstreams -------------------------------------------------------------------------------------------------------- */
+
+static const struct member timeouts_list[] = {
+    { .name = "connect",
+      .read = value_duration,
+      .offset = offsetof(struct config_upstream, connect_ns),
+      .least = MS,
+      .most = DAY },
+    { .name = "response",
+      .read = value_duration,
+      .offset = offsetof(struct config_upstream, response_ns),
+      .least = MS,
+      .most = DAY },
+    { .name = "idle",
+      .read = value_duration,
+      .offset = offsetof(struct config_upstream, idle_ns),
+      .least = MS,
+      .most = DAY },
+};
+static const struct members timeouts_members = MEMBERS("upstream_timeouts", timeouts_list);
+
+static const struct member upstream_list[] = {
+    { .name = "servers", .read = read_servers, .members = &server_members },
+    { .name = "connections",
+      .read = value_count,
+      .offset = offsetof(struct config_upstream, connections),
+      .least = 1,
+      .most = 1000000 },
+    { .name = "timeouts", .read = value_object, .members = &timeouts_members }, /* its fields are the upstream's own */
+};
+const struct members config_upstream_members = MEMBERS("upstream", upstream_list);
+
+static void read_upstream(struct load *load, const struct document_value *value, struct config_upstream *upstream)
+{
+    *upstream = (struct config_upstream){ .name = arena_copy(&load->lasting, value->name, strlen(value->name)),
+                                          .connections = 256,
+                                          .connect_ns = 2000 * MS,
+                                          .response_ns = 30000 * MS,
+                                          .idle_ns = 60000 * MS };
+    if (value->kind == DOCUMENT_STRING) {
+        upstream->servers = arena_take(&load->lasting, 1, sizeof *upstream->servers);
+        upstream->server_count = 1;
+        read_url(load, NULL, value, upstream->servers);
+        return;
+    }
+    bool clean = members_read(load, &config_upstream_members, value, "a URL, or an object with \"servers\"", upstream);
+    if (clean && document_member(value, "servers") == NULL) {
+        config_errors_at(&load->faults, value, "\"servers\" is missing: the list of URLs requests are sent to");
+    }
+}
+
+void config_upstreams_read(struct load *load, const struct member *member, const struct document_value *value,
+                           void *into)
+{
+    struct config *config = into;
+    (void)member;
+    if (!value_is(load, value, DOCUMENT_OBJECT, "an object of upstreams by name")) {
+        return;
+    }
+    members_name(load, value, "an upstream", &load->upstream_names);
+    config->upstreams = arena_take(&load->lasting, value->count, sizeof *config->upstreams);
+    for (const struct document_value *item = value->first; item != NULL; item = item->next) {
+        read_upstream(load, item, &config->upstreams[config->upstream_count++]);
+    }
+}
+
+/* ---- loops ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_loopback_or_any(const struct rule_ip *ip)
+{
+    static const struct rule_ip v6_any, v6_loopback = { .bytes[15] = 1 };
+    return rule_ip_is_v4(ip) ? ip->bytes[12] == 127 || memcmp(ip->bytes + 12, v6_any.bytes, 4) == 0
+                             : memcmp(ip, &v6_any, sizeof *ip) == 0 || memcmp(ip, &v6_loopback, sizeof *ip) == 0;
+}
+
+static bool is_any(const struct rule_ip *ip)
+{
+    static const struct rule_ip zeros;
+    return memcmp(ip->bytes + (rule_ip_is_v4(ip) ? 12 : 0), zeros.bytes, rule_ip_is_v4(ip) ? 4 : 16) == 0;
+}
+
+/* Would a connection to the server reach the listener? Only what the file itself shows: names and other addresses of this machine are
+ * not looked up (a loop through those is found by the Via field, RFC 9110 §7.6). */
+static bool reaches(const struct rule_url *url, const struct rule_address *listen)
+{
+    struct rule_ip ip;
+    if (url->port != listen->port || !rule_ip_parse(url->host, strlen(url->host), &ip)) {
+        return false;
+    }
+    return memcmp(&ip, &listen->ip, sizeof ip) == 0 ||
+           (is_any(&listen->ip) && is_loopback_or_any(&ip) && rule_ip_is_v4(&ip) == rule_ip_is_v4(&listen->ip));
+}
+
+static void check_server(struct load *load, const struct config_server *server, const struct document_value *value)
+{
+    const struct config *config = load->config;
+    for (size_t i = 0; i < config->listen_count && server->text != NULL; i++) {
+        if (config->listens[i].text != NULL && reaches(&server->url, &config->listens[i].address)) {
+            config_errors_at(&load->faults, value, "weir itself listens on %s: requests would go round for ever",
+                             config_errors_quote(&load->scratch, config->listens[i].text));
+            return;
+        }
+    }
+}
+
+void config_upstreams_check(struct load *load, const struct document_value *root)
+{
+    const struct config *config = load->config;
+    const struct document_value *upstreams = document_member(root, "upstreams");
+    const struct document_value *value = upstreams == NULL ? NULL : upstreams->first;
+    for (size_t i = 0; i < config->upstream_count; i++, value = value->next) {
+        const struct config_upstream *upstream = &config->upstreams[i];
+        const struct document_value *servers = document_member(value, "servers");
+        const struct document_value *server = value->kind == DOCUMENT_STRING ? value
+                                              : servers == NULL              ? NULL
+                                                                             : servers->first;
+        for (size_t s = 0; s < upstream->server_count; s++, server = server->next) {
+            check_server(load, &upstream->servers[s], server);
+        }
+    }
+}
