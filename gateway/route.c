@@ -3,8 +3,10 @@
  * A trie of path segments, one root per host pattern and one for routes of any host. A node stands behind a slash;
  * what may follow is an edge:
  *
- *     root ─ v1/ ─► node ─┬─ users/ ─► node ── {}/ ─► node ── export a leaf: the path ends with it
- *      │ ├─ search a leaf │ └─ x* a tail: the segment begins with it └─ (prefix) "/": anything below this slash
+ *     root ─ v1/ ─► node ─┬─ users/ ─► node ── {}/ ─► node ── export    a leaf: the path ends with it
+ *      │                  ├─ search                                     a leaf
+ *      │                  └─ x*                                         a tail: the segment begins with it
+ *      └─ (prefix)                                                      "/": anything below this slash
  *
  * The edges with a text, of all nodes, and the hosts too, lie in one hash table under (node, kind, text); what needs
  * no text ({name}, prefix) is in the node. A leaf, tail or prefix leads to a chain of routes that differ in their

@@ -39,26 +39,23 @@ static size_t span_before(struct slice text, char one, char other)
     return length;
 }
 
-/* The value of the two hexadecimal digits at text.at[at], or -1. */
-static int hex_pair(struct slice text, size_t at)
+static int hex_digit(char c)
 {
-    if (text.length < 2 || at > text.length - 2) {
+    if (is_digit(c)) {
+        return c - '0';
+    }
+    char small = (char)(c | 0x20);
+    return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
+}
+
+int target_encoded(struct slice text, size_t at)
+{
+    if (text.at[at] != '%' || text.length - at < 3) {
         return -1;
     }
-    int value = 0;
-    for (size_t i = at; i < at + 2; i++) {
-        char c = text.at[i];
-        if (is_digit(c)) {
-            value = value * 16 + (c - '0');
-        } else if (c >= 'a' && c <= 'f') {
-            value = value * 16 + (c - 'a' + 10);
-        } else if (c >= 'A' && c <= 'F') {
-            value = value * 16 + (c - 'A' + 10);
-        } else {
-            return -1;
-        }
-    }
-    return value;
+    int high = hex_digit(text.at[at + 1]);
+    int low = hex_digit(text.at[at + 2]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
 /* ---- forms
@@ -74,7 +71,7 @@ static const char *check_bytes(struct slice raw)
         if (c == '#') {
             return "the request target has a fragment";
         }
-        if (c == '%' && hex_pair(raw, i + 1) < 0) {
+        if (c == '%' && target_encoded(raw, i) < 0) {
             return "the request target has a % without two hexadecimal digits";
         }
     }
@@ -87,7 +84,7 @@ static const char *check_path(struct slice path)
         if (path.at[i] == '\\') {
             return "the path has a backslash";
         }
-        if (path.at[i] == '%' && hex_pair(path, i + 1) == 0) {
+        if (target_encoded(path, i) == 0) {
             return "the path has an encoded NUL";
         }
     }
@@ -143,7 +140,7 @@ static size_t write_segment(struct slice path, size_t *at, char *out)
     size_t length = 0;
     size_t i = *at;
     for (; i < path.length && path.at[i] != '/'; i++) {
-        int code = path.at[i] == '%' ? hex_pair(path, i + 1) : -1;
+        int code = target_encoded(path, i);
         if (code < 0) {
             out[length++] = path.at[i];
             continue;

@@ -20,6 +20,9 @@ struct target {
  * what is wrong. */
 const char *target_split(struct slice method, struct slice raw, struct target *target);
 
+/* The byte that the percent-encoding at text.at[at] stands for; -1 when none begins there. */
+int target_encoded(struct slice text, size_t at);
+
 /* The one spelling in which paths are matched and counted: "/" first, unreserved characters decoded (once), the
  * hexadecimal digits of what stays encoded in upper case, "//" merged, then dot segments resolved (RFC 3986 §6.2.2,
  * §5.2.4). %2F stays %2F; so does a % that no two hex digits follow. Doing it twice changes nothing. `out` holds
