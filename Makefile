@@ -63,7 +63,7 @@ $(if $(FLAGS_$(VARIANT)),,$(error VARIANT=$(VARIANT) is none of release, asan, t
 
 CFLAGS_ALL  := -std=gnu17 -fPIE $(FLAGS_$(VARIANT)) $(ARCH) -MMD -MP -D_GNU_SOURCE $(CFLAGS)
 LDFLAGS_ALL := -pie $(filter -fsanitize=% --coverage,$(FLAGS_$(VARIANT))) -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
-ROOMS := -Igateway -Iconfig -Ilimiter
+ROOMS := -iquote gateway -iquote config -iquote limiter
 VERSION := $(RELEASE)$(if $(wildcard .git),$(addprefix +,$(shell git describe --always --dirty --exclude '*' 2>/dev/null)))
 
 # Compiles or links quietly; V=1 shows the commands.
@@ -100,10 +100,10 @@ $(B)/%.a: $(B)/flags
 PURE_LEAVES := rule request route identity reply text
 $(B)/limiter/%.o: limiter/%.c $(B)/flags
 	$(call say,CC)
-	$(Q)$(CC) $(CFLAGS_ALL) $(WARN_PURE) -Ilimiter -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(WARN_PURE) -iquote limiter -c -o $@ $<
 $(B)/config/%.o: config/%.c $(B)/flags
 	$(call say,CC)
-	$(Q)$(CC) $(CFLAGS_ALL) $(if $(filter $*,$(PURE_LEAVES)),$(WARN_PURE),$(WARN)) -Iconfig -Ilimiter $(LIBRARY_CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(if $(filter $*,$(PURE_LEAVES)),$(WARN_PURE),$(WARN)) -iquote config -iquote limiter $(LIBRARY_CFLAGS) -c -o $@ $<
 $(B)/gateway/%.o: gateway/%.c $(B)/flags
 	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS_ALL) $(if $(filter $*,$(PURE_LEAVES)),$(WARN_PURE),$(WARN)) $(WEIR_VERSION) $(ROOMS) $(LIBRARY_CFLAGS) -c -o $@ $<
