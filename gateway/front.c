@@ -146,7 +146,7 @@ void front_resume_body(struct front_request *r)
 static void answer_too_large(struct front_request *r)
 {
     static const char text[] =
-        "HTTP/1.1 413 Content Too Large\r\nContent-Type: application/problem+json\r\nContent-Length: 62\r\n"
+        "HTTP/1.1 413 Content Too Large\r\nContent-Type: application/problem+json\r\nContent-Length: 63\r\n"
         "Connection: close\r\n\r\n"
         "{\"type\":\"about:blank\",\"title\":\"Content Too Large\",\"status\":413}";
     r->too_large = true;
@@ -361,9 +361,9 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *mh
         front->live->previous_live = r;
     }
     front->live = r;
-    deadline_set(&front->heads, &connection->deadline,
-                 front_now_ms(front)); /* on the first request it was set at accept, but the head is
-                                                                        * nearly always whole by now and clears it at once */
+    if (connection->kept) { /* the first head has its deadline since the connection was accepted */
+        deadline_set(&front->heads, &connection->deadline, front_now_ms(front));
+    }
     return r;
 }
 
@@ -420,6 +420,7 @@ static void on_completed(void *context, struct MHD_Connection *mhd, void **reque
     if (r->watched) {
         leaver_unwatch(front->leaver, r->connection->fd);
     }
+    r->connection->kept = true;
     deadline_set(&front->idles, &r->connection->deadline, front_now_ms(front));
     if (r->exchange != NULL) {
         front->active--;

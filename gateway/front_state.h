@@ -15,6 +15,7 @@ struct connection {
     struct front *front;
     int fd;
     bool refused;
+    bool kept; /* a request has ended on it */
     struct rule_ip peer;
     struct deadline deadline; /* in front.heads until a head is whole, in front.idles between requests */
 };
