@@ -25,14 +25,15 @@ enum limiter_kind {
 };
 
 /* What one limit says, in numbers. Bounds (limiter_rule_error() names the first that is broken):
- *   tokens 1 … 10^9 per second of period, period_ns ≥ 1, burst ≥ 1, burst · period / tokens ≤ 2^61 ns (73 years). */
+ *   tokens 1 … 10^9 per second of period, period_ns 1 … 2^62 (146 years), burst ≥ 1, burst · period / tokens ≤ 2^61 ns
+ *   (73 years); in_flight 1 … 2^32 - 1. */
 struct limiter_rule {
     const char *name; /* part of every key's digest; borrowed, must outlive the limiter */
     enum limiter_kind kind;
     uint64_t tokens;    /* token bucket: this many … */
     uint64_t period_ns; /* … per this long */
     uint64_t burst;     /* token bucket: capacity */
-    uint64_t in_flight; /* concurrency: how many at once, ≥ 1 */
+    uint64_t in_flight; /* concurrency: how many at once */
     size_t keys;        /* token bucket: cells of this limit's table (rounded up to a multiple of 8, at least 8) */
 };
 
@@ -45,7 +46,7 @@ struct limiter;
 
 /* Takes memory for all state at once; nothing grows later. `in_flight_keys`: how many (limit, key) pairs may be in flight
  * at one moment over all concurrency limits (the gateway's connection bound times the concurrency limits of a request);
- * the table has 16 cells for each, so that a set that overflows is a once-in-10^4-years event (derivation in docs).
+ * the table has 16 cells for each, so that LIMITER_FULL is not met in a lifetime (arithmetic in docs/LIMITER.md).
  * NULL when memory is short. Rules are copied; the caller keeps `rules`, but each name must outlive the limiter. */
 struct limiter *limiter_create(const struct limiter_rule *rules, size_t rule_count, size_t in_flight_keys,
                                const uint8_t secret[LIMITER_SECRET_SIZE]);

@@ -1,0 +1,133 @@
+/* table: find a key's cell and charge it, in one compare-and-swap. */
+#include "table.h"
+
+#include <string.h>
+
+/* How often a charge is tried. Each failure means that another request changed this very cell in the few nanoseconds
+ * between our load and our swap, so a row of 64 is 64 charges of others: it takes more cores than that, all on one key,
+ * to see it even once. Then the check's verdict stands: the request passes, uncharged. */
+#define TABLE_TRIES 64
+
+bool table_init(struct table *table, size_t keys, const struct table_kind *kind, const void *rule)
+{
+    const size_t sets = keys / TABLE_WAYS + (keys % TABLE_WAYS != 0 || keys == 0);
+    if (sets > SIZE_MAX / 2 / sizeof(struct table_set)) {
+        return false;
+    }
+    table->sets = cell_allocate(sets * sizeof(struct table_set));
+    table->set_count = sets;
+    table->kind = kind;
+    table->rule = rule;
+    atomic_init(&table->live_evictions, 0);
+    return table->sets != NULL;
+}
+
+void table_fini(struct table *table)
+{
+    free(table->sets);
+    table->sets = NULL;
+}
+
+/* The key's own cell, else the one with the smallest word (the first of equals): that choice depends on nothing but what
+ * the cells hold, which the proof below needs. */
+static struct sight look(const struct table *table, uint64_t digest)
+{
+    struct cell *const cells = table->sets[cell_set_of(digest, table->set_count)].cells;
+    struct sight sight = { .cell = NULL, .found = { .state = UINT64_MAX } };
+    for (size_t i = 0; i < TABLE_WAYS; i++) {
+        const struct word word = cell_load(&cells[i]);
+        if (word.key == digest) {
+            return (struct sight){ .cell = &cells[i], .found = word, .state = word.state };
+        }
+        if (word.state < sight.found.state || i == 0) {
+            sight.cell = &cells[i];
+            sight.found = word;
+        }
+    }
+    return sight;
+}
+
+enum outcome table_check(const struct table *table, uint64_t digest, uint64_t cost, uint64_t now_ns,
+                         struct sight *sight)
+{
+    *sight = look(table, digest);
+    sight->clock = table->kind->clock(table->rule, now_ns);
+    return table->kind->check(table->rule, sight->state, cost, sight->clock) ? OUTCOME_FITS : OUTCOME_REFUSED;
+}
+
+/* Two threads that meet with the same new key must not each give it a cell: its budget would double.
+ *
+ * Let L be the lowest clock of all requests under way at that moment, and let the set hold a cell whose word is below L
+ * throughout: it has room. Each of the two takes the cell with the smallest word it saw, so one below L. No request under
+ * way writes a word below L (promise 3), so a word below L was there before they all began, and stays until somebody takes
+ * that cell over. Say the first took cell i and the second, later, cell j ≠ i. The second's swap succeeded, so j's word
+ * was untouched when both looked at it. The first's swap succeeded, so i's word was untouched until then; and the
+ * second looked at i before that swap, else it had found its key there. So both saw the same two words in i and j and chose
+ * by the same order, but differently: they cannot. The loser's swap fails, it looks again and finds the key.
+ *
+ * Without room (all eight owe something, or owed it until a moment ago by which the threads' clocks differ) somebody's
+ * debt is forgotten anyway, and a second cell forgets no more: what is charged to it. Later requests find the first. */
+enum outcome table_charge(struct table *table, uint64_t digest, uint64_t cost, struct sight *sight)
+{
+    if (cost == 0) {
+        return OUTCOME_FITS;
+    }
+    for (int tries = 0; tries < TABLE_TRIES; tries++) {
+        const uint64_t clock = sight->clock;
+        if (!table->kind->check(table->rule, sight->state, cost, clock)) {
+            return OUTCOME_REFUSED;
+        }
+        const uint64_t charged = table->kind->charge(table->rule, sight->state, cost, clock);
+        if (cell_swap(sight->cell, sight->found, (struct word){ .state = charged, .key = digest })) {
+            if (sight->found.key != digest && sight->found.key != 0 && sight->found.state > clock) {
+                /* relaxed: a counter that publishes nothing else */
+                atomic_fetch_add_explicit(&table->live_evictions, 1, memory_order_relaxed);
+            }
+            sight->state = charged;
+            return OUTCOME_FITS;
+        }
+        *sight = look(table, digest);
+        sight->clock = clock;
+    }
+    return OUTCOME_UNCHARGED;
+}
+
+void table_refund(struct table *table, uint64_t digest, uint64_t cost, uint64_t now_ns)
+{
+    const uint64_t clock = table->kind->clock(table->rule, now_ns);
+    for (int tries = 0; tries < TABLE_TRIES; tries++) {
+        const struct sight sight = look(table, digest);
+        const uint64_t state = table->kind->refund(table->rule, sight.state, cost, clock);
+        if (sight.found.key != digest || state == sight.state ||
+            cell_swap(sight.cell, sight.found, (struct word){ .state = state, .key = digest })) {
+            return;
+        }
+    }
+}
+
+/* The name goes, the word stays: a word that fell to 0 would break the proof above, and it falls due by itself. */
+bool table_forget(struct table *table, uint64_t digest)
+{
+    for (;;) { /* ends: a failed swap is another request's success, and those are bounded by the key's burst */
+        const struct sight sight = look(table, digest);
+        if (sight.found.key != digest) {
+            return false;
+        }
+        if (cell_swap(sight.cell, sight.found, (struct word){ .state = sight.found.state, .key = 0 })) {
+            return true;
+        }
+    }
+}
+
+uint64_t table_live(const struct table *table, uint64_t now_ns)
+{
+    const uint64_t clock = table->kind->clock(table->rule, now_ns);
+    uint64_t live = 0;
+    for (size_t set = 0; set < table->set_count; set++) {
+        for (size_t i = 0; i < TABLE_WAYS; i++) {
+            const struct word word = cell_load(&table->sets[set].cells[i]);
+            live += word.key != 0 && word.state > clock;
+        }
+    }
+    return live;
+}
