@@ -1,7 +1,7 @@
 /* config: what the operator said, as immutable structs.
  *
  * config_load() reads one JSON file (RFC 8259, strict: unknown members, duplicate members and wrong types are errors) and
- * returns either a whole, checked configuration or every error in it. nothing outside this room knows JSON. The structs are
+ * returns either a whole, checked configuration or every error in it. Nothing outside this room knows JSON. The structs are
  * written once, here, and only read afterwards: any thread may read them while it holds the config alive.
  *
  * Units are in the names. Strings are owned by the config. Arrays are never NULL where their count is above 0.

@@ -130,7 +130,8 @@ char *config_patterns_shape(struct arena *arena, const char *path)
             c += strcspn(c, "}");
             *out++ = '{';
         }
-        *out++ = *c;
+        bool hexadecimal = *c >= 'a' && *c <= 'f' && (c[-1] == '%' || (c - path > 1 && c[-2] == '%'));
+        *out++ = hexadecimal ? (char)(*c - 'a' + 'A') : *c;
     }
     *out = '\0';
     /* With or without a star behind its slash, it is the same prefix. */

@@ -10,7 +10,8 @@ const char *config_patterns_path(const char *path);
 /* NULL, or a sentence. "api.example.com", "*.example.com", "192.0.2.1", "[::1]"; no port, letters of either case. */
 const char *config_patterns_host(const char *host);
 
-/* What the path matches, without the names of its {segments}: patterns of one shape match the same paths. */
+/* What the path matches, without the names of its {segments}: patterns of one shape match the same
+ * paths. %2f is %2F. */
 char *config_patterns_shape(struct arena *arena, const char *path);
 
 #endif

@@ -12,6 +12,7 @@ struct scanner {
     struct arena *arena;
     const char *text;
     size_t at, end;
+    bool accepted; /* by jansson, up to the end */
 };
 
 /* ---- strings ---------------------------------------------------------------------------------------------------------- */
@@ -47,6 +48,9 @@ static bool take_string(struct scanner *scanner, const char **out, uint32_t *len
     /* Decoded first in place of its own, so that nothing of jansson's is held when the arena may run short. */
     char *decoded = arena_take(scanner->arena, raw_length, 1);
     json_t *string = json_loadb(raw, raw_length, JSON_DECODE_ANY, NULL);
+    if (string == NULL && scanner->accepted) {
+        longjmp(*scanner->arena->short_of_memory, 1); /* nothing else can be wrong with it */
+    }
     if (string == NULL) {
         return false; /* the fault was in here */
     }
@@ -165,9 +169,9 @@ static void take_value(struct scanner *scanner, struct document_value *value)
     }
 }
 
-static struct document_value *scan(struct arena *arena, const char *text, size_t length)
+static struct document_value *scan(struct arena *arena, const char *text, size_t length, bool accepted)
 {
-    struct scanner scanner = { .arena = arena, .text = text, .end = length };
+    struct scanner scanner = { .arena = arena, .text = text, .end = length, .accepted = accepted };
     struct document_value *root = arena_take(arena, 1, sizeof *root);
     root->open = true;
     take_value(&scanner, root);
@@ -204,22 +208,33 @@ static const struct document_value *innermost_open(const struct document_value *
     }
 }
 
+static const char *sentence_of(struct arena *arena, const json_error_t *error)
+{
+    enum json_error_code code = json_error_code(error);
+    if (code == json_error_out_of_memory ||
+        error->text[0] == '\0') { /* jansson says nothing where an allocation failed */
+        longjmp(*arena->short_of_memory, 1);
+    }
+    if (code == json_error_premature_end_of_input) {
+        return "the file ends too early: a string, list or object is still open";
+    }
+    if (code == json_error_stack_overflow) {
+        return "lists and objects are nested more than 2048 deep";
+    }
+    if (code == json_error_null_character || code == json_error_null_byte_in_key) {
+        return "the character \\u0000 may not stand in a string";
+    }
+    return arena_print(arena, "this is not JSON: %s", error->text);
+}
+
 static void explain(struct arena *arena, const char *text, size_t length, const json_error_t *error,
                     struct document_fault *fault)
 {
     const char *near = strstr(error->text, " near ");
     near = near != NULL ? near + strlen(" near ") : "";
+    fault->sentence = sentence_of(arena, error);
     fault->at = error->position < 0 || (size_t)error->position > length ? 0 : token_start(text, error, near);
-    fault->inside = innermost_open(scan(arena, text, fault->at));
-    enum json_error_code code = json_error_code(error);
-    if (code == json_error_out_of_memory) {
-        longjmp(*arena->short_of_memory, 1);
-    }
-    if (code == json_error_premature_end_of_input) {
-        fault->sentence = "the file ends too early: a string, list or object is still open";
-    } else {
-        fault->sentence = arena_print(arena, "this is not JSON: %s", error->text);
-    }
+    fault->inside = innermost_open(scan(arena, text, fault->at, false));
 }
 
 /* Values but for one per container have a comma in front of them: a bound on memory that costs nothing to check. */
@@ -256,7 +271,7 @@ const struct document_value *document_parse(struct arena *arena, const char *tex
         return NULL;
     }
     json_decref(accepted);
-    return scan(arena, text, length);
+    return scan(arena, text, length, true);
 }
 
 /* ---- questions -------------------------------------------------------------------------------------------------------- */

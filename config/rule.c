@@ -227,30 +227,62 @@ static void longest_zero_run(const unsigned groups[static 8], unsigned *start, u
     }
 }
 
-/* Not inet_ntop(): C libraries differ in what they print for ::1.2.3.4, and keys are made of this text. */
-size_t rule_ip_text(const struct rule_ip *ip, char out[static RULE_IP_TEXT])
+static size_t put_number(char *out, unsigned number, unsigned base)
 {
-    const uint8_t *b = ip->bytes;
-    if (rule_ip_is_v4(ip)) {
-        return (size_t)snprintf(out, RULE_IP_TEXT, "%u.%u.%u.%u", b[12], b[13], b[14], b[15]);
+    char reversed[8]; /* at most "255" or "ffff" */
+    size_t length = 0;
+    do {
+        reversed[length++] = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number > 0);
+    for (size_t i = 0; i < length; i++) {
+        out[i] = reversed[length - 1 - i];
     }
+    return length;
+}
+
+static size_t v4_text(const uint8_t bytes[static 4], char *out)
+{
+    size_t used = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        if (i > 0) {
+            out[used++] = '.';
+        }
+        used += put_number(out + used, bytes[i], 10);
+    }
+    return used;
+}
+
+static size_t v6_text(const uint8_t bytes[static 16], char *out)
+{
     unsigned groups[8];
     for (unsigned i = 0; i < 8; i++) {
-        groups[i] = (unsigned)b[2 * i] << 8 | b[2 * i + 1];
+        groups[i] = (unsigned)bytes[2 * i] << 8 | bytes[2 * i + 1];
     }
     unsigned gap, gap_length;
     longest_zero_run(groups, &gap, &gap_length);
     size_t used = 0;
     for (unsigned i = 0; i < 8; i++) {
         if (i == gap) {
-            used += (size_t)snprintf(out + used, RULE_IP_TEXT - used, "::");
+            out[used++] = ':';
+            out[used++] = ':';
             i += gap_length - 1;
-        } else {
-            const char *colon = i == 0 || i == gap + gap_length ? "" : ":";
-            used += (size_t)snprintf(out + used, RULE_IP_TEXT - used, "%s%x", colon, groups[i]);
+            continue;
         }
+        if (i > 0 && i != gap + gap_length) {
+            out[used++] = ':';
+        }
+        used += put_number(out + used, groups[i], 16);
     }
     return used;
+}
+
+/* Not inet_ntop(): C libraries differ in what they print for ::1.2.3.4, keys are made of this text, and each request has one. */
+size_t rule_ip_text(const struct rule_ip *ip, char out[static RULE_IP_TEXT])
+{
+    size_t length = rule_ip_is_v4(ip) ? v4_text(ip->bytes + sizeof v4_mapped, out) : v6_text(ip->bytes, out);
+    out[length] = '\0';
+    return length;
 }
 
 static void clear_bits_behind(struct rule_ip *ip, unsigned prefix)
