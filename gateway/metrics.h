@@ -1,23 +1,31 @@
 /* metrics: what happened, as numbers. Per-worker counters, summed only when scraped.
  *
- * Each worker writes its own block (relaxed loads and stores, one writer), the scraper adds the blocks up. The number of series is fixed by the
- * config: never a label per key. Prometheus text format 0.0.4.
+ * Each worker writes its own block (relaxed loads and stores, one writer), the scraper adds the blocks up. The number
+ * of series is fixed by the config: never a label per key. Prometheus text format 0.0.4.
  */
 #ifndef WEIR_METRICS_H
 #define WEIR_METRICS_H
 
+#include "check.h"
 #include "config.h"
 #include "limiter.h"
 
 struct metrics;        /* the process's */
 struct metrics_worker; /* one thread's block */
 
-struct metrics *metrics_create(const struct config *config, unsigned workers); /* NULL when memory is short */
+/* Takes its size from the config and keeps nothing of it. NULL when memory is short. */
+MUST_CHECK struct metrics *metrics_create(const struct config *config, unsigned workers);
 void metrics_destroy(struct metrics **metrics);
 struct metrics_worker *metrics_of(struct metrics *metrics, unsigned worker);
 
 enum metrics_outcome {
-    METRICS_ALLOWED, METRICS_DENIED, METRICS_SHADOWED, METRICS_DELAYED, METRICS_QUEUED, METRICS_SKIPPED, METRICS_ERROR,
+    METRICS_ALLOWED,
+    METRICS_DENIED,
+    METRICS_SHADOWED,
+    METRICS_DELAYED,
+    METRICS_QUEUED,
+    METRICS_SKIPPED,
+    METRICS_ERROR,
     METRICS_OUTCOMES
 };
 
@@ -31,20 +39,24 @@ void metrics_connection(struct metrics_worker *worker, int change); /* +1 opened
 void metrics_bad_cost(struct metrics_worker *worker);               /* a cost header that was no number */
 uint64_t metrics_open_connections(const struct metrics *metrics);
 
-struct metrics_limit_counts { uint64_t outcomes[METRICS_OUTCOMES]; };
+struct metrics_limit_counts {
+    uint64_t outcomes[METRICS_OUTCOMES];
+};
 struct metrics_limit_counts metrics_limit(const struct metrics *metrics, size_t limit);
 
 /* Gauges the scrape asks for at the moment it is written. */
 struct metrics_sources {
-    const struct limiter *limiter;
+    const struct limiter *limiter; /* of the same config; its tables are walked */
     uint64_t now_ns;
-    /* Totals over all workers for one server; may be NULL. */
+    /* Totals over all workers of one upstream, the health of one server. NULL: those families are left out. */
     void (*upstream_connections)(void *user, size_t upstream, uint64_t *idle, uint64_t *active);
     bool (*upstream_healthy)(void *user, size_t upstream, size_t server);
     void *user;
     uint64_t log_lines_dropped;
 };
-/* The whole exposition, malloc'd, NUL-terminated; NULL when memory is short. Label values are escaped. */
-char *metrics_text(const struct metrics *metrics, const struct config *config, const struct metrics_sources *sources, size_t *length);
+/* The whole exposition, malloc'd, NUL-terminated; NULL when memory is short. `config`: the one given to
+ * metrics_create(), or one of the same shape: names are taken from it. Any thread, while the workers count. */
+MUST_CHECK char *metrics_text(const struct metrics *metrics, const struct config *config,
+                              const struct metrics_sources *sources, size_t *length);
 
 #endif
