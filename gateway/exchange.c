@@ -139,6 +139,8 @@ static enum step step_admit(struct exchange *x)
         return STEP_FORWARD;
     }
     reply_respond(&x->reply, route->respond);
+    CHECK(x->reply.field_count < REPLY_FIELDS_MAX);
+    x->reply.fields[x->reply.field_count++] = (struct field){ SLICE("X-Request-Id"), x->request_id };
     return STEP_OWN;
 }
 
@@ -246,8 +248,10 @@ static size_t answer_fields(struct exchange *x, struct field *fields, char text[
     size_t count = 0;
     const struct http_head *head = &x->response;
     for (size_t i = 0; i < head->field_count; i++) {
-        if (!forward_drops(head->fields, head->field_count, &head->fields[i])) {
-            fields[count++] = head->fields[i];
+        const struct field *field = &head->fields[i];
+        if (!forward_drops(head->fields, head->field_count, field) &&
+            !slice_equals_nocase(field->name, SLICE("x-request-id"))) { /* the one it was given, or one nobody here knows */
+            fields[count++] = *field;
         }
     }
     if (x->admission.count > 0) {
@@ -334,7 +338,6 @@ static enum step step_own(struct exchange *x)
         count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest,
                                     fields + count, text);
     }
-    fields[count++] = (struct field){ SLICE("X-Request-Id"), x->request_id };
     x->status = x->reply.status;
     struct front_answer answer = { .status = x->reply.status,
                                    .fields = fields,
@@ -500,7 +503,7 @@ static void on_body_end(void *exchange)
 {
     struct exchange *x = exchange;
     x->body_ended = true;
-    if (x->call != NULL) {
+    if (x->call != NULL && x->request->body != REQUEST_NO_BODY) {
         upstream_finish(x->call);
     }
 }
