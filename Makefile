@@ -39,11 +39,10 @@ ifneq ($(filter-out $(NEEDS_NOTHING),$(GOALS)),)
     endif
   endif
   # Built into build/deps where the system has none: libmicrohttpd (static) and llhttp (sources).
-  STATIC := $(if $(wildcard $(DEPS)/lib/libmicrohttpd.a),--static)
   LLHTTP := $(patsubst $(DEPS)/%.c,$(B)/%.o,$(wildcard $(DEPS)/llhttp/*.c))
   NAMES  := libmicrohttpd hiredis libuv jansson gnutls $(if $(LLHTTP),,libllhttp)
   LIBRARY_CFLAGS := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(NAMES))) $(if $(LLHTTP),-isystem $(DEPS)/llhttp)
-  LIBRARIES := $(shell $(PKG_CONFIG) --libs $(STATIC) libmicrohttpd) $(shell $(PKG_CONFIG) --libs $(NAMES)) -lpthread -lm
+  LIBRARIES := $(shell $(PKG_CONFIG) --libs $(NAMES)) -lpthread -lm   # a static libmicrohttpd finds its gnutls behind it
 endif
 
 # ---- flags ----
