@@ -12,8 +12,7 @@
 
 #define HOPS_MAX 64 /* elements of a forwarding header that are looked at: real chains are below ten */
 
-/* ---- the client's address
- * -------------------------------------------------------------------------------------------- */
+/* ---- the client's address -------------------------------------------------------------------------------------- */
 
 static bool is_trusted(const struct config *config, const struct rule_ip *ip)
 {
@@ -156,8 +155,7 @@ bool identity_exempt(const struct identity *identity, const struct config_route 
     return false;
 }
 
-/* ---- keys
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- keys ------------------------------------------------------------------------------------------------------ */
 
 static void write_header(struct text *key, const struct request *request, struct slice name)
 {
@@ -292,8 +290,7 @@ enum identity_result identity_key(const struct request *request, const struct id
     return IDENTITY_KEY;
 }
 
-/* ---- keys for people
- * ------------------------------------------------------------------------------------------------- */
+/* ---- keys for people ------------------------------------------------------------------------------------------- */
 
 static void write_address(struct text *text, const struct config_source *source, const char *bytes)
 {

@@ -37,8 +37,7 @@ struct judge {
     bool expectation, other_expectation;
 };
 
-/* ---- slices, fields and lists
- * ---------------------------------------------------------------------------------------- */
+/* ---- slices, fields and lists ---------------------------------------------------------------------------------- */
 
 static char lower(char c)
 {
@@ -97,8 +96,7 @@ const struct field *request_field(const struct request *request, struct slice na
     return NULL;
 }
 
-/* ---- hop-by-hop
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- hop-by-hop ------------------------------------------------------------------------------------------------ */
 
 #define NAME(literal)                                                                                                  \
     {                                                                                                                  \
@@ -188,8 +186,7 @@ bool request_hop_by_hop(const struct field *fields, size_t field_count, struct s
     return false;
 }
 
-/* ---- the steps
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the steps ------------------------------------------------------------------------------------------------- */
 
 static const struct request_problem fine = { 0, NULL };
 

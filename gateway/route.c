@@ -80,8 +80,7 @@ static struct slice first_segment(struct slice rest)
     return (struct slice){ rest.at, slash != NULL ? (size_t)(slash - rest.at) : rest.length };
 }
 
-/* ---- edges
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- edges ----------------------------------------------------------------------------------------------------- */
 
 /* FNV-1a, byte by byte, so that the hashes of all beginnings of a text cost one pass over it. */
 #define HASH_START 0xcbf29ce484222325u
@@ -129,8 +128,7 @@ static uint32_t follow(const struct routes *routes, size_t node, enum edge_kind 
     return edge->kind == EDGE_FREE ? NONE : edge->target;
 }
 
-/* ---- compile
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- compile --------------------------------------------------------------------------------------------------- */
 
 static uint32_t add_node(struct routes *routes)
 {
@@ -271,8 +269,7 @@ void routes_destroy(struct routes **routes)
     }
 }
 
-/* ---- find
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- find ------------------------------------------------------------------------------------------------------ */
 
 struct search {
     const struct routes *routes;

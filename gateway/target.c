@@ -58,8 +58,7 @@ int target_encoded(struct slice text, size_t at)
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-/* ---- forms
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- forms ----------------------------------------------------------------------------------------------------- */
 
 static const char *check_bytes(struct slice raw)
 {
@@ -130,8 +129,7 @@ const char *target_split(struct slice method, struct slice raw, struct target *t
     return check_path(target->path);
 }
 
-/* ---- paths
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- paths ----------------------------------------------------------------------------------------------------- */
 
 /* Writes the segment that begins at *at and moves *at to the slash behind it, or to the end. */
 static size_t write_segment(struct slice path, size_t *at, char *out)
@@ -181,8 +179,7 @@ size_t target_normalise(struct slice path, char *out)
     return length;
 }
 
-/* ---- authorities
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- authorities ----------------------------------------------------------------------------------------------- */
 
 /* "" or ":" or ":0" … ":65535" (RFC 3986 §3.2.3 allows the port to be empty). */
 static bool is_port(struct slice text)
