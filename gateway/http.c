@@ -1,22 +1,23 @@
 /* http: bytes from an upstream → response heads and bodies, by llhttp.
  *
- * llhttp is lenient in places where leniency desynchronises a connection, and how lenient depends on how it was compiled. So the
- * bytes pass a guard first: it walks the lines of heads, chunk sizes and trailers and refuses what is not exactly a line (a CR or LF
- * alone, a folded field, a status line of another shape), and it hands llhttp never more than one section at a time: a head, a
- * chunk's size line, a chunk's bytes, the CRLF after them, the trailers. llhttp decides what the fields mean; after each section
- * the two must agree on where in the message they are. What comes after the last section is surplus and never parsed.
+ * llhttp is lenient in places where leniency desynchronises a connection, and how lenient depends on how it was compiled. So it gets
+ * never more than one section at a time: a head, a chunk's size line, a chunk's bytes, the CRLF after them, the trailers; and
+ * sections of lines pass the guard in lines.c first. llhttp decides what the fields mean; at the end of each section the two must
+ * agree on where in the message they are. What comes after the last section is surplus and never parsed.
  *
- *   HEAD ──► BODY ─────────────────────────────────────────► IDLE        (IDLE: nothing outstanding)
- *    │  └──► CHUNK_SIZE ─► CHUNK_DATA ─► CHUNK_END ─┐         ▲
- *    │         │   ▲──────────────────────────────┘         │
- *    │         └─► TRAILERS ────────────────────────────────┤
- *    └──► (no body) ────────────────────────────────────────┘
+ *   HEAD ──► BODY ──────────────────────────────────────────► IDLE        (IDLE: nothing outstanding)
+ *    │  └──► CHUNK_SIZE ─► CHUNK_DATA ─► CHUNK_END ─┐          ▲
+ *    │         │   ▲────────────────────────────────┘          │
+ *    │         └─► TRAILERS ───────────────────────────────────┤
+ *    └──► (no body) ───────────────────────────────────────────┘
  *
  * Names and values are copied: a head seldom arrives in one piece that outlives its reading. They are laid end to end in one text:
  * reason, name, value, name, value …, so that lengths suffice until the head is complete and the text may move while it grows.
  * Trailers are checked and dropped.
  */
 #include "http.h"
+
+#include "lines.h"
 
 #include <llhttp.h>
 #include <stdlib.h>
@@ -40,12 +41,7 @@ struct http_parser {
     unsigned interims;
     uint64_t body_left; /* BODY, CHUNK_DATA */
 
-    /* The guard's place in the section. */
-    size_t line;          /* number of the line */
-    size_t line_length;   /* its bytes so far, without CR LF */
-    size_t section_bytes; /* HEAD: of interim heads too */
-    bool line_cr;         /* its last byte was a CR */
-    bool section_over;
+    struct lines lines;  /* HEAD, CHUNK_SIZE, CHUNK_END, TRAILERS */
 
     char *text;
     size_t text_length, text_size;
@@ -62,108 +58,10 @@ static int refuse(struct http_parser *parser, const char *problem)
     return -1;
 }
 
-/* The guard: lines. */
-
-static const char *const status_line = "HTTP/1.x ddd";
-#define STATUS_LINE_LENGTH 12
-
-static bool fits_status_line(size_t at, char c)
+static void begin_lines(struct http_parser *parser, enum phase phase, enum lines_kind kind, size_t room)
 {
-    if (at == STATUS_LINE_LENGTH) {
-        return c == ' ' || c == '\r'; /* the reason may be missing together with its space: harmless, and common */
-    }
-    switch (status_line[at]) {
-    case 'x':
-        return c == '0' || c == '1';
-    case 'd':
-        return c >= '0' && c <= '9';
-    default:
-        return c == status_line[at];
-    }
-}
-
-static bool guard_status_line(struct http_parser *parser, const char *part, size_t length)
-{
-    for (size_t i = 0; i < length && parser->line_length + i <= STATUS_LINE_LENGTH; i++) {
-        if (!fits_status_line(parser->line_length + i, part[i])) {
-            return refuse(parser, "the status line is not HTTP/1.0's or HTTP/1.1's") == 0;
-        }
-    }
-    return true;
-}
-
-/* The line is complete: was it the last of the section? */
-static bool guard_end_of_line(struct http_parser *parser)
-{
-    bool empty = parser->line_length == 0;
-    if (!parser->line_cr) {
-        return refuse(parser, "a line ends in LF without CR") == 0;
-    }
-    if (parser->phase == HEAD && parser->line == 0 && parser->line_length < STATUS_LINE_LENGTH) {
-        return refuse(parser, "the status line is too short") == 0;
-    }
-    if (parser->phase == CHUNK_END && !empty) {
-        return refuse(parser, "a chunk is longer than its size") == 0;
-    }
-    parser->section_over = empty || parser->phase == CHUNK_SIZE;
-    parser->line++;
-    parser->line_length = 0;
-    parser->line_cr = false;
-    return true;
-}
-
-/* `part`: some bytes of one line; LF only as the last of them. */
-static bool guard_part(struct http_parser *parser, const char *part, size_t length)
-{
-    bool ends = part[length - 1] == '\n';
-    size_t text = length - ends;
-    if (text > 0) {
-        if (parser->line_cr || memchr(part, '\r', text - 1)) {
-            return refuse(parser, "a CR stands alone") == 0;
-        }
-        if (parser->line_length == 0 && (part[0] == ' ' || part[0] == '\t')) {
-            return refuse(parser, "a line begins with white space") == 0;
-        }
-        if (parser->phase == HEAD && parser->line == 0 && !guard_status_line(parser, part, text)) {
-            return false;
-        }
-        parser->line_cr = part[text - 1] == '\r';
-        parser->line_length += text - parser->line_cr;
-    }
-    return !ends || guard_end_of_line(parser);
-}
-
-/* How many bytes may go to llhttp: all, or up to the end of the section. 0 and a problem when they must not. */
-static size_t guard_lines(struct http_parser *parser, const char *data, size_t length)
-{
-    size_t limit = parser->phase == CHUNK_SIZE || parser->phase == CHUNK_END ? CHUNK_LINE_MAX : HTTP_HEAD_MAX;
-    size_t taken = 0;
-    while (taken < length && !parser->section_over) {
-        const char *line = data + taken;
-        const char *lf = memchr(line, '\n', length - taken);
-        size_t part = lf ? (size_t)(lf - line) + 1 : length - taken;
-        if (part > limit - parser->section_bytes) {
-            refuse(parser, parser->phase == HEAD ? "the head is too large" : "a chunk line or the trailers are too large");
-            return 0;
-        }
-        parser->section_bytes += part;
-        if (!guard_part(parser, line, part)) {
-            return 0;
-        }
-        taken += part;
-    }
-    return taken;
-}
-
-static void begin_section(struct http_parser *parser, enum phase phase)
-{
-    bool next_head = phase == HEAD && parser->interims > 0;
     parser->phase = phase;
-    parser->line = 0;
-    parser->line_length = 0;
-    parser->line_cr = false;
-    parser->section_over = false;
-    parser->section_bytes = next_head ? parser->section_bytes : 0;
+    lines_begin(&parser->lines, kind, room);
 }
 
 /* What llhttp tells. */
@@ -342,7 +240,7 @@ static void enter_body(struct http_parser *parser, const struct http_head *head)
 {
     switch (head->body) {
     case HTTP_CHUNKED:
-        begin_section(parser, CHUNK_SIZE);
+        begin_lines(parser, CHUNK_SIZE, LINES_CHUNK_SIZE, CHUNK_LINE_MAX);
         break;
     case HTTP_LENGTH:
         parser->phase = BODY;
@@ -398,7 +296,11 @@ static int on_chunk_header(llhttp_t *llhttp)
 {
     struct http_parser *parser = self(llhttp);
     parser->body_left = llhttp->content_length;
-    begin_section(parser, parser->body_left > 0 ? CHUNK_DATA : TRAILERS);
+    if (parser->body_left > 0) {
+        parser->phase = CHUNK_DATA;
+    } else {
+        begin_lines(parser, TRAILERS, LINES_TRAILERS, HTTP_HEAD_MAX);
+    }
     return 0;
 }
 
@@ -428,13 +330,14 @@ static const llhttp_settings_t settings = {
 
 /* Feeding. */
 
-static void await_head(struct http_parser *parser)
+/* `room`: for this head, and what interim ones left of it. */
+static void await_head(struct http_parser *parser, size_t room)
 {
     llhttp_init(&parser->llhttp, HTTP_RESPONSE, &settings);
     parser->llhttp.data = parser;
     parser->interim = false;
     parser->stale = true;
-    begin_section(parser, HEAD);
+    begin_lines(parser, HEAD, LINES_HEAD, room);
 }
 
 static void forget_head(struct http_parser *parser)
@@ -461,19 +364,21 @@ static size_t feed_lines(struct http_parser *parser, const char *data, size_t le
     if (phase == HEAD && parser->stale) {
         forget_head(parser);
     }
-    size_t taken = guard_lines(parser, data, length);
-    bool over = parser->section_over;
-    if (parser->problem) {
+    size_t taken;
+    const char *problem = lines_take(&parser->lines, data, length, &taken);
+    if (problem) {
+        refuse(parser, problem);
         return 0;
     }
+    bool over = parser->lines.over; /* before llhttp's words begin the next section */
     execute(parser, data, taken);
     if (parser->problem || !over) {
         return taken;
     }
     if (parser->interim) {
-        await_head(parser);
+        await_head(parser, parser->lines.room);
     } else if (phase == CHUNK_END) {
-        begin_section(parser, CHUNK_SIZE);
+        begin_lines(parser, CHUNK_SIZE, LINES_CHUNK_SIZE, CHUNK_LINE_MAX);
     } else if (COUNT_IF(parser->phase == phase)) {
         refuse(parser, "the framing is not what it seems");
     }
@@ -486,7 +391,7 @@ static size_t feed_body(struct http_parser *parser, const char *data, size_t len
     parser->body_left -= taken;
     execute(parser, data, taken);
     if (parser->phase == CHUNK_DATA && parser->body_left == 0) {
-        begin_section(parser, CHUNK_END);
+        begin_lines(parser, CHUNK_END, LINES_CHUNK_END, CHUNK_LINE_MAX);
     }
     return taken;
 }
@@ -529,7 +434,7 @@ const char *http_eof(struct http_parser *parser)
         parser->events->on_end(parser->user);
         return NULL;
     }
-    bool began = parser->phase != HEAD || parser->section_bytes > 0;
+    bool began = parser->phase != HEAD || parser->lines.room < HTTP_HEAD_MAX;
     refuse(parser, began ? "the connection ended within the response" : "the connection ended before a response");
     return parser->problem;
 }
@@ -540,7 +445,7 @@ void http_expect(struct http_parser *parser, bool head_request, bool upgrade_req
     parser->head_request = head_request;
     parser->upgrade_request = upgrade_request;
     parser->interims = 0;
-    await_head(parser);
+    await_head(parser, HTTP_HEAD_MAX);
 }
 
 bool http_upgraded(const struct http_parser *parser)
