@@ -11,7 +11,7 @@
 #define ADMIN_CONNECTIONS 256 /* an operator's tools, not the world */
 
 struct admin {
-    const struct worker_shared *shared;
+    struct generation *generation;
     struct front *front;
     uv_loop_t loop;
     uv_async_t stop;
@@ -52,7 +52,7 @@ static void answer_problem(struct front_request *front_request, unsigned status,
 /* Takes as long for a wrong token as for a right one of the same length. */
 static bool token_fits(const struct admin *admin, const struct request *request)
 {
-    const char *token = admin->shared->config->admin.token;
+    const char *token = admin->generation->config->admin.token;
     if (token == NULL) {
         return true;
     }
@@ -72,11 +72,11 @@ static bool token_fits(const struct admin *admin, const struct request *request)
 
 static void answer_metrics(struct admin *admin, struct front_request *front_request)
 {
-    struct metrics_sources sources = { .limiter = admit_limiter(admin->shared->admit),
+    struct metrics_sources sources = { .limiter = admit_limiter(admin->generation->admit),
                                        .now_ns = worker_now_ns(),
-                                       .log_lines_dropped = log_dropped(admin->shared->log) };
+                                       .log_lines_dropped = log_dropped(admin->generation->log) };
     size_t length = 0;
-    char *text = metrics_text(admin->shared->metrics, admin->shared->config, &sources, &length);
+    char *text = metrics_text(admin->generation->metrics, admin->generation->config, &sources, &length);
     if (text == NULL) {
         answer_problem(front_request, 503, "out of memory");
         return;
@@ -203,11 +203,11 @@ static void *serve(void *argument)
     return NULL;
 }
 
-struct admin *admin_start(const struct worker_shared *shared, int listen_fd, const char **why)
+struct admin *admin_start(struct generation *generation, int listen_fd, const char **why)
 {
     struct admin *admin = calloc(1, sizeof *admin);
     CHECK(admin != NULL);
-    admin->shared = shared;
+    admin->generation = generation;
     uv_loop_init(&admin->loop);
     uv_async_init(&admin->loop, &admin->stop, on_stop);
     uv_prepare_init(&admin->loop, &admin->prepare);

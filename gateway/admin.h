@@ -14,7 +14,7 @@
 struct admin;
 
 /* `listen_fd` is bound and listening; owned by the admin from here on. NULL and a sentence in *why. */
-struct admin *admin_start(const struct worker_shared *shared, int listen_fd, const char **why);
+struct admin *admin_start(struct generation *generation, int listen_fd, const char **why);
 void admin_set_draining(struct admin *admin); /* any thread: /readyz says 503 from now on */
 void admin_stop(struct admin **admin);        /* ends the thread; what it was sending is cut */
 

@@ -42,6 +42,7 @@ enum step {
 
 struct exchange {
     struct worker *worker;
+    struct tenure *tenure; /* the generation it began under */
     struct front_request *front;
     const struct request *request;
     enum step step;
@@ -80,7 +81,7 @@ static void run(struct exchange *x);
 
 static const struct config *config_of(const struct exchange *x)
 {
-    return x->worker->shared->config;
+    return x->tenure->generation->config;
 }
 
 /* ---- steps ---- */
@@ -106,7 +107,7 @@ static enum step step_head(struct exchange *x)
     const struct config *config = config_of(x);
     x->identity = identity_of(x->request, config);
     x->request_id = request_id(x);
-    x->route = routes_find(x->worker->shared->routes, x->request->host, x->request->method, x->request->path);
+    x->route = routes_find(x->tenure->generation->routes, x->request->host, x->request->method, x->request->path);
     if (x->route < 0) {
         return own_problem(x, 404, "no route of this gateway matches the request");
     }
@@ -118,8 +119,8 @@ static enum step step_admit(struct exchange *x)
     const struct config *config = config_of(x);
     const struct config_route *route = &config->routes[x->route];
     struct admission *a = &x->admission;
-    admit_request(x->worker->shared->admit, x->request, &x->identity, (size_t)x->route, x->began_ns, x->worker->metrics,
-                  a);
+    admit_request(x->tenure->generation->admit, x->request, &x->identity, (size_t)x->route, x->began_ns,
+                  x->tenure->metrics, a);
     switch (a->verdict) {
     case ADMIT_PASS:
         break;
@@ -207,7 +208,7 @@ static enum step step_forward(struct exchange *x)
         .content_length = x->request->content_length,
     };
     x->forwarded_ns = worker_now_ns();
-    x->call = upstream_start(x->worker->upstreams, &request, &upstream_events, x);
+    x->call = upstream_start(x->tenure->upstreams, &request, &upstream_events, x);
     if (x->call == NULL) {
         return own_problem(x, 503, "out of memory");
     }
@@ -224,13 +225,13 @@ static enum step step_await(struct exchange *x)
     }
     switch (x->failure) {
     case UPSTREAM_CONNECT:
-        admit_refund(x->worker->shared->admit, &x->admission, worker_now_ns());
+        admit_refund(x->tenure->generation->admit, &x->admission, worker_now_ns());
         return own_problem(x, 502, x->failure_detail);
     case UPSTREAM_CONNECT_TIMEOUT:
-        admit_refund(x->worker->shared->admit, &x->admission, worker_now_ns());
+        admit_refund(x->tenure->generation->admit, &x->admission, worker_now_ns());
         return own_problem(x, 504, x->failure_detail);
     case UPSTREAM_BUSY:
-        admit_refund(x->worker->shared->admit, &x->admission, worker_now_ns());
+        admit_refund(x->tenure->generation->admit, &x->admission, worker_now_ns());
         reply_problem(&x->reply, 503, x->failure_detail, x->request_id, 1);
         return STEP_OWN;
     case UPSTREAM_RESPONSE_TIMEOUT:
@@ -250,13 +251,14 @@ static size_t answer_fields(struct exchange *x, struct field *fields, char text[
     for (size_t i = 0; i < head->field_count; i++) {
         const struct field *field = &head->fields[i];
         if (!forward_drops(head->fields, head->field_count, field) &&
-            !slice_equals_nocase(field->name, SLICE("x-request-id"))) { /* the one it was given, or one nobody here knows */
+            !slice_equals_nocase(field->name,
+                                 SLICE("x-request-id"))) { /* the one it was given, or one nobody here knows */
             fields[count++] = *field;
         }
     }
     if (x->admission.count > 0) {
-        count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest,
-                                    fields + count, text);
+        count += reply_limit_fields(x->tenure->generation->policies, config_of(x), (size_t)x->route,
+                                    &x->admission.closest, fields + count, text);
     }
     fields[count++] = (struct field){ SLICE("X-Request-Id"), x->request_id };
     return count;
@@ -335,8 +337,8 @@ static enum step step_own(struct exchange *x)
     size_t count = x->reply.field_count;
     memcpy(fields, x->reply.fields, count * sizeof fields[0]);
     if (x->admission.verdict == ADMIT_PASS && x->admission.count > 0) {
-        count += reply_limit_fields(x->worker->shared->policies, config_of(x), (size_t)x->route, &x->admission.closest,
-                                    fields + count, text);
+        count += reply_limit_fields(x->tenure->generation->policies, config_of(x), (size_t)x->route,
+                                    &x->admission.closest, fields + count, text);
     }
     x->status = x->reply.status;
     struct front_answer answer = { .status = x->reply.status,
@@ -368,14 +370,13 @@ static void note_server(struct exchange *x)
 
 static enum step step_done(struct exchange *x)
 {
-    struct worker *worker = x->worker;
     uint64_t now_ns = worker_now_ns();
     if (x->call != NULL) {
         note_server(x);
         upstream_cancel(&x->call);
     }
     pause_cancel(&x->pause);
-    admit_release(worker->shared->admit, &x->admission, now_ns - x->began_ns);
+    admit_release(x->tenure->generation->admit, &x->admission, now_ns - x->began_ns);
     bool unanswered = x->status == 0 || (x->end == FRONT_GONE && x->sent_bytes == 0);
     struct outcome outcome = {
         .request = x->request,
@@ -394,7 +395,7 @@ static enum step step_done(struct exchange *x)
         .upstream_ns = x->upstream_ns,
         .server = x->server[0] != '\0' ? x->server : NULL,
     };
-    outcome_record(worker, &outcome, now_ns);
+    outcome_record(x->tenure, &outcome, now_ns);
     x->finished = true;
     return STEP_DONE;
 }
@@ -480,6 +481,7 @@ static void *on_request(void *owner, struct front_request *front, const struct r
     struct timespec wall;
     clock_gettime(CLOCK_REALTIME, &wall);
     x->worker = worker;
+    x->tenure = worker->tenure;
     x->front = front;
     x->request = request;
     x->step = STEP_HEAD;

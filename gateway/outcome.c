@@ -21,9 +21,9 @@ static const char *verdict_text(const struct outcome *o)
     return "error";
 }
 
-static void write_log(struct worker *worker, const struct outcome *o, uint64_t now_ns)
+static void write_log(struct tenure *tenure, const struct outcome *o, uint64_t now_ns)
 {
-    const struct config *config = worker->shared->config;
+    const struct config *config = tenure->generation->config;
     const struct admission *a = o->admission;
     const struct reply_limit *limit = a->denied_count > 0 ? &a->denied[0] : a->count > 0 ? &a->closest : NULL;
     struct log_line line = {
@@ -46,17 +46,18 @@ static void write_log(struct worker *worker, const struct outcome *o, uint64_t n
         .retry_after_s = a->denied_count > 0 ? limit->retry_after_s : 0,
         .denied = a->verdict == ADMIT_LIMITED || a->verdict == ADMIT_KEYLESS,
     };
-    log_access(worker->log, &line, now_ns);
+    log_access(tenure->log, &line, now_ns);
 }
 
-void outcome_record(struct worker *worker, const struct outcome *o, uint64_t now_ns)
+void outcome_record(struct tenure *tenure, const struct outcome *o, uint64_t now_ns)
 {
-    metrics_request(worker->metrics, o->route, o->status, o->duration_ns);
+    metrics_request(tenure->metrics, o->route, o->status, o->duration_ns);
     if (o->forwarded) {
-        metrics_upstream(worker->metrics, (size_t)worker->shared->config->routes[o->route].upstream, o->upstream_ns);
-        metrics_added_latency(worker->metrics, o->duration_ns > o->upstream_ns ? o->duration_ns - o->upstream_ns : 0);
+        metrics_upstream(tenure->metrics, (size_t)tenure->generation->config->routes[o->route].upstream,
+                         o->upstream_ns);
+        metrics_added_latency(tenure->metrics, o->duration_ns > o->upstream_ns ? o->duration_ns - o->upstream_ns : 0);
     }
-    if (worker->shared->config->log.access != CONFIG_LOG_OFF) {
-        write_log(worker, o, now_ns);
+    if (tenure->generation->config->log.access != CONFIG_LOG_OFF) {
+        write_log(tenure, o, now_ns);
     }
 }

@@ -4,7 +4,7 @@
 
 #include "admit.h"
 
-struct worker;
+struct tenure;
 
 #define OUTCOME_CLIENT_LEFT 499 /* nginx's number for a client that left before its answer; never sent */
 
@@ -22,6 +22,6 @@ struct outcome {
     const char *server;   /* its URL, or NULL */
 };
 
-void outcome_record(struct worker *worker, const struct outcome *outcome, uint64_t now_ns);
+void outcome_record(struct tenure *tenure, const struct outcome *outcome, uint64_t now_ns);
 
 #endif

@@ -11,16 +11,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #define WORKERS_MAX 1024
 
 struct server {
-    struct config *config;
-    struct worker_shared shared;
-    struct routes *routes;
+    struct generation *generation;
     unsigned worker_count;
     struct worker *workers[WORKERS_MAX];
     struct admin *admin;
@@ -51,61 +48,12 @@ static void raise_descriptor_limit(const struct config *config)
     }
 }
 
-static struct limiter *connection_limiter(const struct config *config)
-{
-    uint8_t secret[LIMITER_SECRET_SIZE];
-    if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret) {
-        return NULL;
-    }
-    uint64_t per_ip = config->sizes.connections_per_ip;
-    struct limiter_rule rules[2] = {
-        { .name = "connections", .kind = LIMITER_CONCURRENCY, .in_flight = config->sizes.connections },
-        { .name = "connections_per_ip", .kind = LIMITER_CONCURRENCY, .in_flight = per_ip > 0 ? per_ip : 1 },
-    };
-    return limiter_create(rules, 2, per_ip > 0 ? (size_t)config->sizes.connections + 1 : 1, secret);
-}
-
-static bool build_shared(struct server *server, const char **why)
-{
-    struct worker_shared *shared = &server->shared;
-    const struct config *config = server->config;
-    *why = "out of memory";
-    shared->config = config;
-    shared->routes = server->routes = routes_create(config);
-    shared->policies = reply_policies_create(config);
-    shared->admit = admit_create(config);
-    shared->metrics = metrics_create(config, server->worker_count);
-    shared->upstreams = upstream_shared_create(config);
-    shared->connections = connection_limiter(config);
-    shared->connections_per_ip = config->sizes.connections_per_ip > 0;
-    if (server->routes == NULL || shared->policies == NULL || shared->admit == NULL || shared->metrics == NULL ||
-        shared->upstreams == NULL || shared->connections == NULL) {
-        return false;
-    }
-    shared->log = log_create(config, server->worker_count, why);
-    return shared->log != NULL;
-}
-
-static void free_shared(struct server *server)
-{
-    struct worker_shared *shared = &server->shared;
-    if (shared->log != NULL) {
-        log_destroy(&shared->log);
-    }
-    limiter_destroy(&shared->connections);
-    upstream_shared_destroy(&shared->upstreams);
-    metrics_destroy(&shared->metrics);
-    admit_destroy(&shared->admit);
-    reply_policies_destroy(&shared->policies);
-    routes_destroy(&server->routes);
-}
-
 /* ---- start ---- */
 
 /* fds[worker * listen_count + listener]. */
 static bool open_listeners(struct server *server, int *fds)
 {
-    struct config *config = server->config;
+    struct config *config = server->generation->config;
     int of_one[WORKERS_MAX];
     for (size_t l = 0; l < config->listen_count; l++) {
         if (!listener_open(&config->listens[l].address, of_one, server->worker_count)) {
@@ -126,7 +74,7 @@ static bool open_listeners(struct server *server, int *fds)
 
 static bool start_admin(struct server *server)
 {
-    struct config_admin *admin = &server->config->admin;
+    struct config_admin *admin = &server->generation->config->admin;
     if (!admin->enabled) {
         return true;
     }
@@ -136,7 +84,7 @@ static bool start_admin(struct server *server)
         log_event("cannot listen on %s for admin: %s", admin->text, strerror(errno));
         return false;
     }
-    server->admin = admin_start(&server->shared, fd, &why);
+    server->admin = admin_start(server->generation, fd, &why);
     if (server->admin == NULL) {
         log_event("cannot start the admin pages: %s", why);
     }
@@ -147,12 +95,13 @@ static bool start_workers(struct server *server, const int *fds)
 {
     const char *why = "";
     for (unsigned w = 0; w < server->worker_count; w++) {
-        server->workers[w] = worker_start(&server->shared, w, fds + w * server->config->listen_count, &why);
+        server->workers[w] =
+            worker_start(server->generation, w, fds + w * server->generation->config->listen_count, &why);
         if (server->workers[w] == NULL) {
             log_event("cannot start worker %u: %s", w, why);
             for (unsigned later = w + 1; later < server->worker_count; later++) {
-                for (size_t l = 0; l < server->config->listen_count; l++) {
-                    close(fds[later * server->config->listen_count + l]);
+                for (size_t l = 0; l < server->generation->config->listen_count; l++) {
+                    close(fds[later * server->generation->config->listen_count + l]);
                 }
             }
             server->worker_count = w; /* those that run are to be stopped */
@@ -165,12 +114,12 @@ static bool start_workers(struct server *server, const int *fds)
 static void say_ready(const struct server *server)
 {
     char text[LISTENER_TEXT];
-    for (size_t l = 0; l < server->config->listen_count; l++) {
-        listener_text(&server->config->listens[l].address, text);
+    for (size_t l = 0; l < server->generation->config->listen_count; l++) {
+        listener_text(&server->generation->config->listens[l].address, text);
         log_event("listening on %s with %u worker%s", text, server->worker_count, server->worker_count == 1 ? "" : "s");
     }
     if (server->admin != NULL) {
-        listener_text(&server->config->admin.address, text);
+        listener_text(&server->generation->config->admin.address, text);
         log_event("admin pages on http://%s/ (healthz, readyz, metrics)", text);
     }
 }
@@ -197,7 +146,7 @@ static void wait_for_stop(struct server *server, const sigset_t *signals)
             return;
         }
         if (which == SIGUSR1) {
-            log_reopen(server->shared.log);
+            log_reopen(server->generation->log);
         } else {
             log_event("SIGHUP: reloading is not supported by this version of weir; restart it to take a new config");
         }
@@ -220,7 +169,7 @@ static void stop(struct server *server, sigset_t *signals)
     pthread_t watcher;
     watched = *signals;
     log_event("draining: %llu connections are open",
-              (unsigned long long)metrics_open_connections(server->shared.metrics));
+              (unsigned long long)metrics_open_connections(server->generation->metrics));
     if (pthread_create(&watcher, NULL, watch_for_impatience, &watched) == 0) {
         pthread_detach(watcher);
     }
@@ -244,17 +193,17 @@ int server_run(struct config *config)
     static struct server server;
     sigset_t signals;
     const char *why;
-    server.config = config;
     server.worker_count = config->workers > 0 ? config->workers : cpus();
     CHECK(server.worker_count <= WORKERS_MAX);
     block_signals(&signals);
     raise_descriptor_limit(config);
-    bool good = build_shared(&server, &why);
-    if (!good) {
+    server.generation = generation_create(config, server.worker_count, &why);
+    if (server.generation == NULL) {
         log_event("cannot start: %s", why);
+        return 1;
     }
     int *fds = calloc(server.worker_count * config->listen_count, sizeof *fds);
-    good = good && fds != NULL && open_listeners(&server, fds);
+    bool good = fds != NULL && open_listeners(&server, fds);
     if (good) {
         good = start_workers(&server, fds) && start_admin(&server);
         if (good) {
@@ -264,7 +213,6 @@ int server_run(struct config *config)
         stop(&server, &signals);
     }
     free(fds);
-    free_shared(&server);
-    config_free(&server.config);
+    generation_destroy(&server.generation);
     return good ? 0 : 1;
 }

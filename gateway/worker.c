@@ -22,6 +22,8 @@ struct worker_life {
     _Atomic bool drain_asked;
     bool draining;
     uint64_t drain_until_ms;
+    size_t front_count;
+    struct front **fronts; /* one per config.listens */
 };
 
 uint64_t worker_now_ns(void)
@@ -38,33 +40,34 @@ void worker_on_refused(void *owner, const struct rule_ip *peer, unsigned status)
     struct worker *worker = owner;
     (void)peer;
     if (status != 0) {
-        metrics_request(worker->metrics, -1, status, 0);
+        metrics_request(worker->tenure->metrics, -1, status, 0);
     }
 }
 
 bool worker_on_connection(void *owner, const struct rule_ip *peer, int change)
 {
     struct worker *worker = owner;
-    struct limiter *limiter = worker->shared->connections;
+    struct generation *generation = worker->tenure->generation;
+    struct limiter *limiter = generation->connections;
     struct limiter_ask asks[2] = {
         { .limit = 0, .digest = limiter_digest(limiter, 0, "", 0), .cost = 1 },
         { .limit = 1, .digest = 0, .cost = 1 },
     };
     size_t count = 1;
-    if (worker->shared->connections_per_ip) {
+    if (generation->connections_per_ip) {
         asks[1].digest = limiter_digest(limiter, 1, peer->bytes, sizeof peer->bytes);
         count = 2;
     }
     if (change < 0) {
         limiter_release(limiter, asks, count);
-        metrics_connection(worker->metrics, -1);
+        metrics_connection(worker->tenure->metrics, -1);
         return true;
     }
     struct limiter_answer answers[2];
     if (limiter_admit(limiter, asks, count, 1, answers) != LIMITER_ADMITTED) { /* slots do not know time */
         return false;
     }
-    metrics_connection(worker->metrics, 1);
+    metrics_connection(worker->tenure->metrics, 1);
     return true;
 }
 
@@ -73,9 +76,9 @@ bool worker_on_connection(void *owner, const struct rule_ip *peer, int change)
 static void turn(struct worker *worker)
 {
     exchange_settle(worker);
-    for (size_t i = 0; i < worker->shared->config->listen_count; i++) {
-        if (worker->fronts[i] != NULL) {
-            front_turn(worker->fronts[i]);
+    for (size_t i = 0; i < worker->life->front_count; i++) {
+        if (worker->life->fronts[i] != NULL) {
+            front_turn(worker->life->fronts[i]);
         }
     }
 }
@@ -93,8 +96,8 @@ static void on_check(uv_check_t *check)
 static unsigned in_flight(const struct worker *worker)
 {
     unsigned count = 0;
-    for (size_t i = 0; i < worker->shared->config->listen_count; i++) {
-        count += front_active(worker->fronts[i]);
+    for (size_t i = 0; i < worker->life->front_count; i++) {
+        count += front_active(worker->life->fronts[i]);
     }
     return count;
 }
@@ -103,10 +106,12 @@ static unsigned in_flight(const struct worker *worker)
 static void close_all(struct worker *worker)
 {
     struct worker_life *life = worker->life;
-    for (size_t i = 0; i < worker->shared->config->listen_count; i++) {
-        front_destroy(&worker->fronts[i]);
+    for (size_t i = 0; i < worker->life->front_count; i++) {
+        front_destroy(&worker->life->fronts[i]);
     }
-    upstreams_destroy(&worker->upstreams);
+    if (worker->tenure != NULL) {
+        upstreams_destroy(&worker->tenure->upstreams);
+    }
     uv_close((uv_handle_t *)&life->wake, NULL);
     uv_close((uv_handle_t *)&life->prepare, NULL);
     uv_close((uv_handle_t *)&life->check, NULL);
@@ -137,10 +142,10 @@ static void on_wake(uv_async_t *wake)
         return;
     }
     life->draining = true;
-    for (size_t i = 0; i < worker->shared->config->listen_count; i++) {
-        front_drain(worker->fronts[i]);
+    for (size_t i = 0; i < worker->life->front_count; i++) {
+        front_drain(worker->life->fronts[i]);
     }
-    life->drain_until_ms = uv_now(worker->loop) + worker->shared->config->timeouts.shutdown_ns / 1000000;
+    life->drain_until_ms = uv_now(worker->loop) + worker->tenure->generation->config->timeouts.shutdown_ns / 1000000;
     uv_timer_start(&life->drain, on_drain_tick, 0, DRAIN_POLL_MS);
 }
 
@@ -171,7 +176,7 @@ static void init_loop(struct worker *worker)
 /* False: *why says what failed. The descriptors given are the fronts' or closed in either case. */
 static bool open_fronts(struct worker *worker, const int *listen_fds, const char **why)
 {
-    const struct config *config = worker->shared->config;
+    const struct config *config = worker->tenure->generation->config;
     struct front_limits limits = {
         .request_head = config->sizes.request_head,
         .request_body = config->sizes.request_body,
@@ -183,44 +188,74 @@ static bool open_fronts(struct worker *worker, const int *listen_fds, const char
     };
     bool good = true;
     for (size_t i = 0; i < config->listen_count; i++) {
-        worker->fronts[i] = front_create(worker->loop, listen_fds[i], &limits, &exchange_handler, worker, why);
-        good = good && worker->fronts[i] != NULL;
+        worker->life->fronts[i] = front_create(worker->loop, listen_fds[i], &limits, &exchange_handler, worker, why);
+        good = good && worker->life->fronts[i] != NULL;
     }
     return good;
 }
 
-struct worker *worker_start(const struct worker_shared *shared, unsigned index, const int *listen_fds, const char **why)
+/* NULL when memory is short. */
+static struct tenure *tenure_begin(struct worker *worker, struct generation *generation)
+{
+    struct tenure *tenure = calloc(1, sizeof *tenure);
+    if (tenure == NULL) {
+        return NULL;
+    }
+    tenure->worker = worker;
+    tenure->generation = generation;
+    tenure->metrics = metrics_of(generation->metrics, worker->index);
+    tenure->log = log_of(generation->log, worker->index);
+    tenure->upstreams = upstreams_create(worker->loop, generation->config, generation->upstreams);
+    if (tenure->upstreams == NULL) {
+        free(tenure);
+        return NULL;
+    }
+    /* relaxed: only the leaving of it publishes anything (generation.h) */
+    atomic_fetch_add_explicit(&generation->users, 1, memory_order_relaxed);
+    return tenure;
+}
+
+static void tenure_end(struct tenure **tenure)
+{
+    atomic_fetch_sub_explicit(&(*tenure)->generation->users, 1, memory_order_release); /* see generation.h */
+    free(*tenure);
+    *tenure = NULL;
+}
+
+static void free_worker(struct worker **worker)
+{
+    if ((*worker)->tenure != NULL) {
+        tenure_end(&(*worker)->tenure);
+    }
+    free((*worker)->life->fronts);
+    free((*worker)->life);
+    free(*worker);
+    *worker = NULL;
+}
+
+struct worker *worker_start(struct generation *generation, unsigned index, const int *listen_fds, const char **why)
 {
     struct worker *worker = calloc(1, sizeof *worker);
-    *why = "out of memory";
-    CHECK(worker != NULL);
+    CHECK(worker != NULL); /* at start: a process short of a page will not serve */
     worker->life = calloc(1, sizeof *worker->life);
-    worker->fronts = calloc(shared->config->listen_count, sizeof(struct front *));
-    CHECK(worker->life != NULL && worker->fronts != NULL);
-    worker->shared = shared;
+    CHECK(worker->life != NULL);
+    worker->life->front_count = generation->config->listen_count;
+    worker->life->fronts = calloc(worker->life->front_count, sizeof(struct front *));
+    CHECK(worker->life->fronts != NULL);
     worker->index = index;
-    worker->metrics = metrics_of(shared->metrics, index);
-    worker->log = log_of(shared->log, index);
     id_source_init(&worker->ids);
     init_loop(worker);
-    worker->upstreams = upstreams_create(worker->loop, shared->config, shared->upstreams);
-    bool good = open_fronts(worker, listen_fds, why) && worker->upstreams != NULL;
-    if (!good) {
-        close_all(worker);
-    }
-    if (pthread_create(&worker->life->thread, NULL, work, worker) != 0) {
+    worker->tenure = tenure_begin(worker, generation);
+    *why = "out of memory";
+    bool good = worker->tenure != NULL && open_fronts(worker, listen_fds, why);
+    bool threaded = good && pthread_create(&worker->life->thread, NULL, work, worker) == 0;
+    if (good && !threaded) {
         *why = "the system has no thread left";
-        close_all(worker);
-        (void)work(worker);
-        good = false;
-    } else if (!good) {
-        pthread_join(worker->life->thread, NULL); /* it only closes what was opened */
     }
-    if (!good) {
-        free(worker->fronts);
-        free(worker->life);
-        free(worker);
-        return NULL;
+    if (!threaded) {
+        close_all(worker);
+        (void)work(worker); /* only closes what was opened */
+        free_worker(&worker);
     }
     return worker;
 }
@@ -234,8 +269,5 @@ void worker_drain(struct worker *worker)
 void worker_join(struct worker **worker)
 {
     pthread_join((*worker)->life->thread, NULL);
-    free((*worker)->fronts);
-    free((*worker)->life);
-    free(*worker);
-    *worker = NULL;
+    free_worker(worker);
 }
