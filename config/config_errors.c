@@ -102,8 +102,9 @@ static void add(struct config_faults *faults, size_t at, const struct document_v
     faults->newest = fault;
 }
 
-static void add_formatted(struct config_faults *faults, size_t at, const struct document_value *where,
-                          const char *format, va_list arguments)
+__attribute__((format(printf, 4, 0))) static void add_formatted(struct config_faults *faults, size_t at,
+                                                                const struct document_value *where, const char *format,
+                                                                va_list arguments)
 {
     if (config_errors_wanted(faults)) {
         add(faults, at, where, arena_print_list(faults->arena, format, arguments));

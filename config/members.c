@@ -122,7 +122,7 @@ void members_name(struct load *load, const struct document_value *object, const 
     for (size_t i = 1; i < names->count; i++) {
         if (strcmp(names->sorted[i - 1].text, names->sorted[i].text) == 0) {
             const struct document_value *second = by_index[names->sorted[i].index];
-            config_errors_at_name(&load->faults, second, "%s is the name of two of these; rename or remove one",
+            config_errors_at_name(&load->faults, second, "%s is given twice; rename or remove one",
                                   config_errors_quote(&load->scratch, second->name));
         }
     }
