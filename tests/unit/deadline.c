@@ -1,9 +1,9 @@
 /* deadline: the first that began is the first that is due. */
 #include "deadline.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <cmocka.h>
 
 struct thing {
     int name;

@@ -1,12 +1,12 @@
 /* id: ULIDs sort by time, spell their time, and do not repeat. */
 #include "id.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 static void test_time_comes_first_and_is_spelt_in_crockford_base_32(void **state)
 {

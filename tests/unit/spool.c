@@ -1,12 +1,12 @@
 /* spool: what went in comes out, in order, however the pieces are cut. */
 #include "spool.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 static void test_pieces_come_out_as_one_stream(void **state)
 {
