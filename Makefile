@@ -73,9 +73,9 @@ say = @printf '  %-4s %s\n' $(1) $@
 
 sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(B)/%.o,$(call sources,$(1)))
-LIMITER := $(call objects,limiter)
-CONFIG  := $(call objects,config)
-GATEWAY := $(filter-out $(B)/gateway/main.o,$(call objects,gateway)) $(LLHTTP)
+limiter := $(call objects,limiter)
+config  := $(call objects,config)
+gateway := $(filter-out $(B)/gateway/main.o,$(call objects,gateway)) $(LLHTTP)
 LIBS    := $(B)/libgateway.a $(B)/libconfig.a $(B)/liblimiter.a
 
 all: $(B)/weir ## builds build/weir
@@ -87,9 +87,9 @@ ifeq ($(VARIANT),release)
 	@ln -sf release/weir build/weir
 endif
 
-$(B)/liblimiter.a: $(LIMITER)
-$(B)/libconfig.a: $(CONFIG)
-$(B)/libgateway.a: $(GATEWAY)
+$(B)/liblimiter.a: $(limiter)
+$(B)/libconfig.a: $(config)
+$(B)/libgateway.a: $(gateway)
 $(B)/%.a: $(B)/flags
 	$(call say,AR)
 	@rm -f $@
