@@ -90,7 +90,7 @@ endif
 $(B)/liblimiter.a: $(limiter)
 $(B)/libconfig.a: $(config)
 $(B)/libgateway.a: $(gateway)
-$(B)/%.a: $(B)/flags
+$(B)/%.a: $(B)/files
 	$(call say,AR)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(filter %.o,$^)
@@ -116,13 +116,15 @@ $(B)/tests/%: tests/%.c $(LIBS) $(B)/flags
 programs = $(foreach kind,$(1),$(patsubst %.c,$(B)/%,$(call sources,tests/$(kind))))
 programs: $(call programs,$(KINDS)) $(if $(filter integration soak,$(KINDS)),$(B)/weir)
 
-# What was compiled with other flags, or knows another version, is compiled again.
+# What was compiled with other flags, knows another version, or holds a file that is gone, is made again.
 define written_when_changed
 @mkdir -p $(@D) $(addprefix $(B)/,limiter config gateway llhttp tests/unit tests/model tests/stress tests/bench tests/fuzz)
 @echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 endef
 $(B)/flags: FORCE
 	$(call written_when_changed,$(CC) $(CFLAGS_ALL) $(WARN_ROOMS) $(LDFLAGS_ALL) $(LIBRARY_CFLAGS) $(LIBRARIES))
+$(B)/files: FORCE
+	$(call written_when_changed,$(limiter) $(config) $(gateway))
 $(B)/version: FORCE
 	$(call written_when_changed,$(VERSION))
 VERSIONED := $(patsubst %.c,$(B)/%.o,$(shell grep -ls WEIR_VERSION gateway/*.c))
