@@ -53,7 +53,7 @@ weir is in front of a small origin. In another terminal:
 
   ${bold}curl -i http://$gateway/hello${plain}
       200 from the origin; its RateLimit fields say what is left
-  ${bold}for i in 1 2 3 4 5 6 7; do curl -is http://$gateway/limited | head -1; done${plain}
+  ${bold}for i in 1 2 3 4 5 6; do curl -is http://$gateway/limited | grep -iE '^(HTTP|Retry)'; done${plain}
       five pass at once, then 429 Too Many Requests; its Retry-After says when the next one fits
   ${bold}for i in 1 2 3; do curl -is http://$gateway/slow | head -1 & done; wait${plain}
       each holds one of two slots for two seconds: the third is refused
