@@ -65,12 +65,6 @@ static const struct member admin_list[] = {
 };
 const struct members config_admin_members = MEMBERS("admin", admin_list);
 
-static bool is_loopback(const struct rule_ip *ip)
-{
-    static const struct rule_ip v6_loopback = { .bytes[15] = 1 };
-    return rule_ip_is_v4(ip) ? ip->bytes[12] == 127 : memcmp(ip, &v6_loopback, sizeof *ip) == 0;
-}
-
 void config_admin_read(struct load *load, const struct member *member, const struct document_value *value, void *into)
 {
     struct config *config = into;
@@ -82,7 +76,7 @@ void config_admin_read(struct load *load, const struct member *member, const str
     bool clean = members_read(load, &config_admin_members, value, "an object, or false to switch the admin API off",
                               &config->admin);
     const struct document_value *listen = document_member(value, "listen");
-    if (clean && listen != NULL && !is_loopback(&config->admin.address.ip) &&
+    if (clean && listen != NULL && !rule_ip_is_loopback(&config->admin.address.ip) &&
         document_member(value, "token_file") == NULL) {
         value_refuse(load, listen,
                      "without \"token_file\" the admin API listens on a loopback address only, such as 127.0.0.1:9901");

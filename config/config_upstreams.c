@@ -142,29 +142,18 @@ void config_upstreams_read(struct load *load, const struct member *member, const
 
 /* ---- loops ------------------------------------------------------------------------------------------------------------ */
 
-static bool is_loopback_or_any(const struct rule_ip *ip)
-{
-    static const struct rule_ip v6_any, v6_loopback = { .bytes[15] = 1 };
-    return rule_ip_is_v4(ip) ? ip->bytes[12] == 127 || memcmp(ip->bytes + 12, v6_any.bytes, 4) == 0
-                             : memcmp(ip, &v6_any, sizeof *ip) == 0 || memcmp(ip, &v6_loopback, sizeof *ip) == 0;
-}
-
-static bool is_any(const struct rule_ip *ip)
-{
-    static const struct rule_ip zeros;
-    return memcmp(ip->bytes + (rule_ip_is_v4(ip) ? 12 : 0), zeros.bytes, rule_ip_is_v4(ip) ? 4 : 16) == 0;
-}
-
-/* Would a connection to the server reach the listener? Only what the file itself shows: names and other addresses of this machine are
- * not looked up (a loop through those is found by the Via field, RFC 9110 §7.6). */
+/* Would a connection to the server reach the listener? Only what the file itself shows: names and other addresses of
+ * this machine are not looked up (a loop through those is found by the Via field, RFC 9110 §7.6). */
 static bool reaches(const struct rule_url *url, const struct rule_address *listen)
 {
     struct rule_ip ip;
     if (url->port != listen->port || !rule_ip_parse(url->host, strlen(url->host), &ip)) {
         return false;
     }
-    return memcmp(&ip, &listen->ip, sizeof ip) == 0 ||
-           (is_any(&listen->ip) && is_loopback_or_any(&ip) && rule_ip_is_v4(&ip) == rule_ip_is_v4(&listen->ip));
+    bool here = rule_ip_is_loopback(&ip) || rule_ip_is_any(&ip); /* who connects to "any" reaches loopback */
+    bool same_family = rule_ip_is_v4(&ip) == rule_ip_is_v4(&listen->ip);
+    bool listens_here = rule_ip_is_any(&listen->ip) || (rule_ip_is_any(&ip) && rule_ip_is_loopback(&listen->ip));
+    return memcmp(&ip, &listen->ip, sizeof ip) == 0 || (here && same_family && listens_here);
 }
 
 static void check_server(struct load *load, const struct config_server *server, const struct document_value *value)

@@ -209,6 +209,19 @@ bool rule_ip_is_v4(const struct rule_ip *ip)
     return memcmp(ip->bytes, v4_mapped, sizeof v4_mapped) == 0;
 }
 
+bool rule_ip_is_loopback(const struct rule_ip *ip)
+{
+    static const struct rule_ip v6_loopback = { .bytes[15] = 1 };
+    return rule_ip_is_v4(ip) ? ip->bytes[12] == 127 : memcmp(ip, &v6_loopback, sizeof *ip) == 0;
+}
+
+bool rule_ip_is_any(const struct rule_ip *ip)
+{
+    static const struct rule_ip zeros;
+    return memcmp(ip->bytes + 12, zeros.bytes, 4) == 0 &&
+           (rule_ip_is_v4(ip) || memcmp(ip->bytes, zeros.bytes, 12) == 0);
+}
+
 /* RFC 5952 §4.2: the longest run of two or more zero groups, the first of equals. */
 static void longest_zero_run(const unsigned groups[static 8], unsigned *start, unsigned *length)
 {

@@ -34,6 +34,8 @@ struct rule_ip {
  * this is also what walks X-Forwarded-For. */
 bool rule_ip_parse(const char *text, size_t length, struct rule_ip *out);
 bool rule_ip_is_v4(const struct rule_ip *ip);
+bool rule_ip_is_loopback(const struct rule_ip *ip); /* 127.0.0.0/8, ::1 */
+bool rule_ip_is_any(const struct rule_ip *ip);      /* 0.0.0.0, :: */
 /* Canonical text (RFC 5952; IPv4-mapped as dotted decimal). Returns its length. */
 #define RULE_IP_TEXT 46
 size_t rule_ip_text(const struct rule_ip *ip, char out[static RULE_IP_TEXT]);

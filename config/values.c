@@ -46,8 +46,12 @@ bool value_is_list(struct load *load, const struct document_value *value, const 
     if (!value_is(load, value, DOCUMENT_LIST, expected)) {
         return false;
     }
-    if (value->count < least || value->count > most) {
-        config_errors_at(&load->faults, value, "expected %s: %zu to %zu of them, found %zu", expected, least, most,
+    if (value->count < least) { /* that is: none, where one is needed */
+        config_errors_at(&load->faults, value, "expected %s, found an empty one", expected);
+        return false;
+    }
+    if (value->count > most) {
+        config_errors_at(&load->faults, value, "expected %s, at most %zu of them, found %zu", expected, most,
                          (size_t)value->count);
         return false;
     }

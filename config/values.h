@@ -31,7 +31,7 @@ void value_object(struct load *load, const struct member *member, const struct d
 /* `expected` completes "expected …, found a number". */
 bool value_is(struct load *load, const struct document_value *value, enum document_kind kind, const char *expected);
 bool value_integer(struct load *load, const struct document_value *value, uint64_t least, uint64_t most, uint64_t *out);
-/* A list of `least` to `most` values. */
+/* A list of at most `most` values; `least` is 0 or 1. */
 bool value_is_list(struct load *load, const struct document_value *value, const char *expected, size_t least,
                    size_t most);
 /* An error that begins with the value itself: "300.1.1.1": sentence. */

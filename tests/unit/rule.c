@@ -323,6 +323,26 @@ static void an_address_is_found_by_length_not_by_nul(void **state)
     assert_false(rule_ip_parse("1.2\0.3.4", 8, &ip));
 }
 
+static void loopback_and_any_are_known_in_both_families(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool loopback, any;
+    } cases[] = {
+        { "127.0.0.1", true, false },  { "127.255.0.9", true, false },
+        { "128.0.0.1", false, false }, { "::1", true, false },
+        { "::2", false, false },       { "0.0.0.0", false, true },
+        { "::", false, true },         { "0.0.0.1", false, false },
+        { "1::", false, false },       { "::ffff:127.0.0.1", true, false },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct rule_ip ip = ip_of(cases[i].text);
+        assert_int_equal(rule_ip_is_loopback(&ip), cases[i].loopback);
+        assert_int_equal(rule_ip_is_any(&ip), cases[i].any);
+    }
+}
+
 static void masks_keep_what_the_family_says(void **state)
 {
     (void)state;
@@ -594,6 +614,7 @@ int main(void)
         cmocka_unit_test(an_address_has_one_spelling),
         cmocka_unit_test(an_address_that_someone_would_have_to_guess_is_none),
         cmocka_unit_test(an_address_is_found_by_length_not_by_nul),
+        cmocka_unit_test(loopback_and_any_are_known_in_both_families),
         cmocka_unit_test(masks_keep_what_the_family_says),
         cmocka_unit_test(networks_contain_their_own),
         cmocka_unit_test(a_network_that_is_none_is_explained),

@@ -1,0 +1,120 @@
+/* config_upstreams: servers, their bounds, and requests that would come back. */
+#include "config_text.h"
+
+static const char before[] = "{ \"routes\": [ { \"path\": \"/\", \"respond\": {} } ],";
+static const char after[] = "}";
+
+static void an_upstream_is_a_url_or_an_object(void **state)
+{
+    (void)state;
+    struct config *config =
+        load_between(before,
+                     "\"upstreams\": { \"short\": \"http://a\", \"long\": { \"servers\": [\"http://b:1\", "
+                     "{ \"url\": \"http://[::1]:2/\" }], \"connections\": 7, \"timeouts\": { \"connect\": \"1s\", "
+                     "\"response\": \"3s\", \"idle\": \"4s\" } } }",
+                     after);
+    assert_int_equal(config->upstream_count, 2);
+    const struct config_upstream *plain = &config->upstreams[0], *full = &config->upstreams[1];
+    assert_string_equal(plain->name, "short");
+    assert_int_equal(plain->server_count, 1);
+    assert_string_equal(plain->servers[0].text, "http://a");
+    assert_string_equal(plain->servers[0].url.host, "a");
+    assert_int_equal(plain->connections, 256);
+    assert_int_equal(plain->connect_ns, 2 * NS_PER_S);
+    assert_int_equal(plain->response_ns, 30 * NS_PER_S);
+    assert_int_equal(plain->idle_ns, 60 * NS_PER_S);
+    assert_int_equal(full->server_count, 2);
+    assert_string_equal(full->servers[1].text, "http://[::1]:2/");
+    assert_string_equal(full->servers[1].url.host, "::1");
+    assert_int_equal(full->servers[1].url.port, 2);
+    assert_int_equal(full->connections, 7);
+    assert_int_equal(full->connect_ns, NS_PER_S);
+    assert_int_equal(full->response_ns, 3 * NS_PER_S);
+    assert_int_equal(full->idle_ns, 4 * NS_PER_S);
+    config_free(&config);
+}
+
+static void an_upstream_that_cannot_be_reached_is_refused(void **state)
+{
+    (void)state;
+    static const struct refusal cases[] = {
+        { "\"upstreams\": { \"a\": 5 }", "2:21 upstreams.a",
+          "expected a URL, or an object with \"servers\", found the number 5" },
+        { "\"upstreams\": { \"a\": \"10.0.0.1:9000\" }", "2:21 upstreams.a", "an upstream is a URL like" },
+        { "\"upstreams\": { \"a\": \"http://a/v1\" }", "2:21 upstreams.a", "with a path" },
+        { "\"upstreams\": { \"a\": \"https://a\" }", "2:21 upstreams.a",
+          "https to an upstream is not supported by this version" },
+        { "\"upstreams\": { \"a\": {} }", "2:21 upstreams.a", "\"servers\" is missing" },
+        { "\"upstreams\": { \"a\": { \"servers\": [] } }", "2:34 upstreams.a.servers",
+          "expected a list of URLs, found an empty one" },
+        { "\"upstreams\": { \"a\": { \"servers\": \"http://a\" } }", "2:34 upstreams.a.servers",
+          "expected a list of URLs" },
+        { "\"upstreams\": { \"a\": { \"servers\": [5] } }", "2:35 upstreams.a.servers[0]", "expected a URL such as" },
+        { "\"upstreams\": { \"a\": { \"servers\": [{}] } }", "2:35 upstreams.a.servers[0]", "\"url\" is missing" },
+        { "\"upstreams\": { \"a\": { \"servers\": [{ \"url\": 5 }] } }", "2:44 upstreams.a.servers[0].url",
+          "expected a URL such as" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://b\", \"http://a\", \"http://B:80/\"] } }",
+          "2:59 upstreams.a.servers[2]", "this is the same server as servers[0]" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"connections\": 0 } }",
+          "2:63 upstreams.a.connections", "from 1 to 1000000, found 0" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"timeouts\": { \"read\": \"1s\" } } }",
+          "2:62 upstreams.a.timeouts.read", "known here: \"connect\", \"idle\", \"response\"" },
+    };
+    assert_each_refused(before, after, cases, COUNT(cases));
+}
+
+static void a_gateway_does_not_forward_to_itself(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *listen, *server;
+        bool loop;
+    } cases[] = {
+        { "127.0.0.1:8080", "http://127.0.0.1:8080", true },
+        { "127.0.0.1:8080", "http://127.0.0.1:8081", false },
+        { "127.0.0.1:8080", "http://127.0.0.2:8080", false },
+        { "127.0.0.1:80", "http://127.0.0.1", true },
+        { "127.0.0.1:8080", "http://[::ffff:127.0.0.1]:8080", true },
+        { "[::1]:8080", "http://[::1]:8080", true },
+        { "[::1]:8080", "http://127.0.0.1:8080", false },
+        { "0.0.0.0:8080", "http://127.1.2.3:8080", true },
+        { "0.0.0.0:8080", "http://0.0.0.0:8080", true },
+        { "0.0.0.0:8080", "http://10.0.0.1:8080", false },
+        { "0.0.0.0:8080", "http://[::1]:8080", false },
+        { "[::]:8080", "http://[::1]:8080", true },
+        { "[::]:8080", "http://[::]:8080", true },
+        { "[::]:8080", "http://[2001:db8::1]:8080", false },
+        { "127.0.0.1:8080", "http://localhost:8080", false }, /* names are not looked up; Via finds such loops */
+        { "127.0.0.1:8080", "http://0.0.0.0:8080", true },    /* connecting to "any" reaches loopback */
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char *text;
+        assert_true(
+            asprintf(&text,
+                     "{ \"routes\": [ { \"path\": \"/\", \"respond\": {} } ], \"listen\": [\"127.0.0.1:1\", \"%s\"],\n"
+                     "\"upstreams\": { \"a\": \"http://b\",\n\"b\": { \"servers\": [ \"http://c\",\n\"%s\"] } } }",
+                     cases[i].listen, cases[i].server) > 0);
+        if (cases[i].loop) {
+            assert_errors(
+                text, &(struct refusal){ .where = "4:1 upstreams.b.servers[1]", .words = "weir itself listens on" }, 1);
+        } else {
+            struct config *config = load_text(text);
+            config_free(&config);
+        }
+        free(text);
+    }
+    assert_each_refused(before, after,
+                        &(struct refusal){ "\"upstreams\": { \"a\": \"http://127.0.0.1:8080\" }", "2:21 upstreams.a",
+                                           "weir itself listens on \"127.0.0.1:8080\"" },
+                        1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_upstream_is_a_url_or_an_object),
+        cmocka_unit_test(an_upstream_that_cannot_be_reached_is_refused),
+        cmocka_unit_test(a_gateway_does_not_forward_to_itself),
+    };
+    return cmocka_run_group_tests_name("config_upstreams", tests, NULL, NULL);
+}
