@@ -20,9 +20,8 @@
 
 #include "target.h"
 
-/* Bounds the work of request_hop_by_hop(), which walks Connection once per field: 128 fields times this are 64 KiB,
- * some ten microseconds. Real ones name three options at most. */
-#define CONNECTION_BYTES_MAX 512
+/* Bounds the work of request_hop_by_hop(), which walks Connection once per field. Real ones name three at most. */
+#define CONNECTION_OPTIONS_MAX 16
 
 struct judge {
     struct request *request;
@@ -30,7 +29,7 @@ struct judge {
     size_t scratch_size;
     struct target target;
     const struct field *host, *length, *coding; /* the only one of its name, or NULL */
-    size_t connection_bytes;                    /* of all Connection fields */
+    size_t options;                             /* of all Connection fields, empty ones too */
     bool close, keep_alive, upgrade;            /* named by Connection */
     bool protocol;                              /* Upgrade names one that we can tunnel */
     bool hides_requests;                        /* Upgrade names one in which further requests would travel uncounted */
@@ -230,9 +229,9 @@ static bool is_field_value(struct slice value)
 
 static void read_connection(struct judge *judge, struct slice list)
 {
-    judge->connection_bytes += list.length;
     struct slice option;
-    while (slice_take(&list, ',', &option)) {
+    while (judge->options <= CONNECTION_OPTIONS_MAX && slice_take(&list, ',', &option)) {
+        judge->options++;
         judge->close |= slice_equals_nocase(option, SLICE("close"));
         judge->keep_alive |= slice_equals_nocase(option, SLICE("keep-alive"));
         judge->upgrade |= slice_equals_nocase(option, SLICE("upgrade"));
@@ -304,8 +303,8 @@ static struct request_problem judge_fields(struct judge *judge)
     for (size_t i = 0; i < request->field_count && problem.status == 0; i++) {
         problem = read_field(judge, &request->fields[i]);
     }
-    if (problem.status == 0 && judge->connection_bytes > CONNECTION_BYTES_MAX) {
-        problem = (struct request_problem){ 431, "the Connection field is longer than 512 bytes" };
+    if (problem.status == 0 && judge->options > CONNECTION_OPTIONS_MAX) {
+        problem = (struct request_problem){ 431, "Connection names more than 16 options" };
     }
     return problem;
 }

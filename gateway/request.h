@@ -11,6 +11,7 @@
 #ifndef WEIR_REQUEST_H
 #define WEIR_REQUEST_H
 
+#include "check.h"
 #include "rule.h"
 
 #include <stdbool.h>
@@ -66,14 +67,14 @@ struct request_problem {
 
 /* `scratch` holds what is not a slice of the input: target.length + length of the Host field + 2 bytes are always
  * enough; when there is less than this request needs, the answer is 431. */
-struct request_problem request_check(struct request *request, char *scratch, size_t scratch_size);
+MUST_CHECK struct request_problem request_check(struct request *request, char *scratch, size_t scratch_size);
 
 /* The first field of that name (compared without case), or NULL. */
 const struct field *request_field(const struct request *request, struct slice name);
 
 /* True when the field is hop-by-hop in this message (request or response): one of RFC 9110 §7.6.1, or named by
  * Connection (which may never name Host, Content-Length, Authorization, X-Forwarded-* and the like: such names are
- * ignored). Its cost grows with the length of the Connection fields, which request_check() bounds. */
+ * ignored). Its cost grows with what Connection names, which request_check() bounds. */
 bool request_hop_by_hop(const struct field *fields, size_t field_count, struct slice name);
 
 /* Comparison without case of ASCII. */

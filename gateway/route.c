@@ -50,7 +50,6 @@ struct edge {
 struct node {
     uint32_t parameter;      /* the node behind "{name}/" */
     uint32_t parameter_leaf; /* chain: "{name}" and the end */
-    uint32_t parameter_tail; /* chain: "{name}*" */
     uint32_t prefix;         /* chain */
     uint32_t longest_tail;   /* bytes of the longest of its tails; 0: it has none */
 };
@@ -66,7 +65,7 @@ struct routes {
     size_t edge_mask;
     size_t longest_text; /* of all edges */
     uint32_t *next;      /* per route: the next of its chain, which was written before it; NONE: the last */
-    char *paths;         /* normalised: what edges point at */
+    char *texts;         /* hosts and paths in the spelling of target.h: what edges point at */
 };
 
 static struct slice after(struct slice text, size_t skipped)
@@ -132,8 +131,7 @@ static uint32_t follow(const struct routes *routes, size_t node, enum edge_kind 
 
 static uint32_t add_node(struct routes *routes)
 {
-    routes->nodes[routes->node_count] =
-        (struct node){ .parameter = NONE, .parameter_leaf = NONE, .parameter_tail = NONE, .prefix = NONE };
+    routes->nodes[routes->node_count] = (struct node){ .parameter = NONE, .parameter_leaf = NONE, .prefix = NONE };
     return (uint32_t)routes->node_count++;
 }
 
@@ -159,13 +157,17 @@ static uint32_t node_behind(struct routes *routes, uint32_t *target)
     return *target;
 }
 
-static uint32_t host_root(struct routes *routes, const char *host)
+/* `out` is moved behind the text that was written there. */
+static uint32_t host_root(struct routes *routes, const char *host, char **out)
 {
     if (host == NULL) {
         return NODE_ANY;
     }
-    bool wildcard = host[0] == '*' && host[1] == '.';
-    struct slice text = { wildcard ? host + 2 : host, strlen(host) - (wildcard ? 2 : 0) };
+    bool wildcard = host[0] == '*';
+    const char *name = wildcard ? host + 2 : host; /* "*." */
+    struct slice text = { *out, 0 };
+    CHECK(target_host((struct slice){ name, strlen(name) }, *out, &text.length)); /* config_load() takes no other */
+    *out += text.length;
     return node_behind(routes, add_edge(routes, NODE_HOSTS, wildcard ? EDGE_WILDCARD : EDGE_HOST, text));
 }
 
@@ -181,8 +183,8 @@ static uint32_t *last_chain(struct routes *routes, uint32_t at, struct slice seg
     if (segment.length == 0) { /* "/v1/" and "/v1/x*" with nothing for x: the same */
         return &node->prefix;
     }
-    if (is_parameter(segment)) {
-        return open ? &node->parameter_tail : &node->parameter_leaf;
+    if (is_parameter(segment) && !open) {
+        return &node->parameter_leaf;
     }
     if (open && segment.length > node->longest_tail) {
         node->longest_tail = (uint32_t)segment.length;
@@ -190,12 +192,11 @@ static uint32_t *last_chain(struct routes *routes, uint32_t at, struct slice seg
     return add_edge(routes, at, open ? EDGE_TAIL : EDGE_LEAF, segment);
 }
 
-/* The chain that a route belongs to. `path` is normalised and stays where it is. */
-static uint32_t *chain_of(struct routes *routes, const char *host, struct slice path)
+/* The chain that a path belongs to. It is normalised and stays where it is. */
+static uint32_t *chain_of(struct routes *routes, uint32_t node, struct slice path)
 {
     bool open = path.at[path.length - 1] == '*';
     struct slice rest = { path.at + 1, path.length - (open ? 2 : 1) };
-    uint32_t node = host_root(routes, host);
     struct slice segment = first_segment(rest);
     while (segment.length < rest.length) {
         uint32_t *target =
@@ -211,14 +212,15 @@ static void compile(struct routes *routes)
 {
     add_node(routes); /* NODE_HOSTS */
     add_node(routes); /* NODE_ANY */
-    char *path = routes->paths;
+    char *out = routes->texts;
     for (size_t i = 0; i < routes->config->route_count; i++) {
         const struct config_route *route = &routes->config->routes[i];
-        size_t length = target_normalise((struct slice){ route->path, strlen(route->path) }, path);
-        uint32_t *chain = chain_of(routes, route->host, (struct slice){ path, length });
+        uint32_t root = host_root(routes, route->host, &out);
+        struct slice path = { out, target_normalise((struct slice){ route->path, strlen(route->path) }, out) };
+        out += path.length;
+        uint32_t *chain = chain_of(routes, root, path);
         routes->next[i] = *chain;
         *chain = (uint32_t)i;
-        path += length;
     }
 }
 
@@ -227,12 +229,12 @@ struct routes *routes_create(const struct config *config)
     size_t edges = 0; /* at most: one for the host and one per segment; as many nodes, and two */
     size_t bytes = 0;
     for (size_t i = 0; i < config->route_count; i++) {
-        const char *path = config->routes[i].path;
+        const struct config_route *route = &config->routes[i];
         edges += 2;
-        for (const char *at = path; *at != '\0'; at++) {
+        for (const char *at = route->path; *at != '\0'; at++) {
             edges += *at == '/';
         }
-        bytes += strlen(path) + 1;
+        bytes += strlen(route->path) + 1 + (route->host == NULL ? 0 : strlen(route->host) + 2); /* see target.h */
     }
     CHECK(edges < NONE - 2);
     size_t places = 2;
@@ -248,8 +250,8 @@ struct routes *routes_create(const struct config *config)
     routes->edges = calloc(places, sizeof *routes->edges);
     routes->nodes = calloc(edges + 2, sizeof *routes->nodes);
     routes->next = calloc(config->route_count + 1, sizeof *routes->next);
-    routes->paths = malloc(bytes + 1);
-    if (routes->edges == NULL || routes->nodes == NULL || routes->next == NULL || routes->paths == NULL) {
+    routes->texts = malloc(bytes + 1);
+    if (routes->edges == NULL || routes->nodes == NULL || routes->next == NULL || routes->texts == NULL) {
         routes_destroy(&routes);
         return NULL;
     }
@@ -263,7 +265,7 @@ void routes_destroy(struct routes **routes)
         free((*routes)->edges);
         free((*routes)->nodes);
         free((*routes)->next);
-        free((*routes)->paths);
+        free((*routes)->texts);
         free(*routes);
         *routes = NULL;
     }
@@ -333,14 +335,10 @@ static uint32_t find_tail(const struct search *search, uint32_t node, struct sli
     return found;
 }
 
-static uint32_t find_beginning(const struct search *search, uint32_t at, struct slice segment)
+static uint32_t find_beginning(const struct search *search, uint32_t node, struct slice segment)
 {
-    const struct node *node = &search->routes->nodes[at];
-    uint32_t found = find_tail(search, at, segment);
-    if (found == NONE && segment.length > 0) {
-        found = choose(search, node->parameter_tail);
-    }
-    return found != NONE ? found : choose(search, node->prefix);
+    uint32_t found = find_tail(search, node, segment);
+    return found != NONE ? found : choose(search, search->routes->nodes[node].prefix);
 }
 
 /* The most specific route at or below a node; `rest` is what follows its slash. As deep as the config's longest path.

@@ -105,7 +105,7 @@ static void check_visits(const char *const *texts, size_t text_count, const stru
 static void a_path_is_met_whole_unless_it_ends_open(void **state)
 {
     (void)state;
-    static const char *const routes[] = { "/v1/x", "/v1/", "/v2/x*", "/v3/{id}", "/v4/{id}/", "/v5/{id}*", "/v6/*" };
+    static const char *const routes[] = { "/v1/x", "/v1/", "/v2/x*", "/v3/{id}", "/v4/{id}/", "/v5/{id}/*", "/v6/*" };
     static const struct visit visits[] = {
         { "h", "GET", "/v1/x", "/v1/x" },
         { "h", "GET", "/v1/x/", "/v1/" },
@@ -125,8 +125,8 @@ static void a_path_is_met_whole_unless_it_ends_open(void **state)
         { "h", "GET", "/v4/7/", "/v4/{id}/" },
         { "h", "GET", "/v4/7/8/9", "/v4/{id}/" },
         { "h", "GET", "/v5/", NULL },
-        { "h", "GET", "/v5/7", "/v5/{id}*" },
-        { "h", "GET", "/v5/7/8", "/v5/{id}*" },
+        { "h", "GET", "/v5/7", NULL },
+        { "h", "GET", "/v5/7/8", "/v5/{id}/*" },
         { "h", "GET", "/v6/", "/v6/*" },
         { "h", "GET", "/v6/a/b", "/v6/*" },
         { "h", "GET", "/v6", NULL },
@@ -142,7 +142,7 @@ static void the_most_specific_path_wins(void **state)
     static const char *const routes[] = {
         "/",          "/v1/",     "/v1/a*",         "/v1/ab*",      "/v1/{x}",   "/v1/abc",
         "/v1/{x}/d/", "/v1/{x}/", "/v1/{x}/{y}",    "/v1/abc/{y}",  "/v1/{x}/d", "/v1/abc/",
-        "/u/{a}/b/c", "/u/x/{b}", "/u/{a}/{b}/{c}", "/u/x/{b}/d/e", "/w/{a}*",   "/w/a*",
+        "/u/{a}/b/c", "/u/x/{b}", "/u/{a}/{b}/{c}", "/u/x/{b}/d/e",
     };
     static const struct visit visits[] = {
         { "h", "GET", "/", "/" },
@@ -160,8 +160,6 @@ static void the_most_specific_path_wins(void **state)
         { "h", "GET", "/u/x/b", "/u/x/{b}" },
         { "h", "GET", "/u/x/b/d/e", "/u/x/{b}/d/e" },
         { "h", "GET", "/u/x/b/d/f", "/" },
-        { "h", "GET", "/w/ab/c", "/w/a*" },
-        { "h", "GET", "/w/b", "/w/{a}*" },
         { "h", "OPTIONS", "*", "/" },
     };
     CHECK_VISITS(routes, visits);
@@ -187,7 +185,7 @@ static void an_exact_host_beats_a_wildcard_and_that_none(void **state)
 {
     (void)state;
     static const char *const routes[] = {
-        "/x", "/", "*.example.com/", "*.api.example.com/", "api.example.com/v1/", "[::1]/",
+        "/x", "/", "*.example.com/", "*.api.example.com/", "api.example.com/v1/", "[0:0::1]/",
     };
     static const struct visit visits[] = {
         { "api.example.com", "GET", "/v1/x", "api.example.com/v1/" },
@@ -198,7 +196,7 @@ static void an_exact_host_beats_a_wildcard_and_that_none(void **state)
         { "example.com", "GET", "/x", "/x" }, /* a wildcard is one label or more */
         { "badexample.com", "GET", "/x", "/x" },
         { "example.com.evil", "GET", "/y", "/" },
-        { "[::1]", "GET", "/y", "[::1]/" },
+        { "[::1]", "GET", "/y", "[0:0::1]/" },
         { "", "GET", "/y", "/" },
     };
     CHECK_VISITS(routes, visits);
@@ -350,17 +348,16 @@ static bool path_fits(const char *pattern, const char *path)
     return end[-1] == '/' || *path == '\0';
 }
 
-/* Of one segment: literal, {name}, the beginning of one (longer first), {name}*, none; a star alone is none. */
+/* Of one segment: literal, {name}, the beginning of one (longer first), none; a star alone is none. */
 static unsigned segment_rank(const char *segment, size_t length)
 {
-    bool open = length > 0 && segment[length - 1] == '*';
     if (length == 0 || *segment == '*') {
         return 0;
     }
     if (*segment == '{') {
-        return open ? 1 : 1000;
+        return 1000;
     }
-    return open ? (unsigned)length : 1001; /* with its star: 2 at least */
+    return segment[length - 1] == '*' ? (unsigned)length : 1001;
 }
 
 /* Above 0: `a` is more specific than `b`; both fit one path. */
@@ -446,11 +443,13 @@ static void random_route(char text[static 128])
     static const char *const ends[] = { "", "", "/", "*", "/*" };
     size_t used = (size_t)snprintf(text, 128, "%s%s", named[below(7)], patterns[below(8)]);
     unsigned depth = below(5);
+    bool parameter = false;
     for (unsigned i = 0; i < depth; i++) {
-        bool parameter = below(3) == 0;
+        parameter = below(3) == 0;
         used += (size_t)snprintf(text + used, 128 - used, "/%s", parameter ? "{x}" : literals[below(5)]);
     }
-    snprintf(text + used, 128 - used, "%s", depth == 0 ? (below(2) ? "/" : "/*") : ends[below(5)]);
+    const char *end = depth == 0 ? "/" : ends[below(5)];
+    snprintf(text + used, 128 - used, "%s", parameter && *end == '*' ? "/*" : end); /* no "{x}*" */
 }
 
 static void random_path(char text[static 128])
