@@ -76,30 +76,43 @@ struct limiter *admit_limiter(struct admit *admit)
     return admit->limiter;
 }
 
-/* A cost from a header is clamped to 1 … burst; what is not a plain number costs 1 and is counted. */
+/* A plain decimal number of any length; beyond COST_MOST, which no burst reaches, it stays there. */
+#define COST_MOST UINT64_C(1000000000000000000)
+static bool read_number(struct slice text, uint64_t *number)
+{
+    *number = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        unsigned digit = (unsigned char)text.at[i] - (unsigned)'0';
+        if (digit > 9) {
+            return false;
+        }
+        *number = *number < COST_MOST / 10 ? *number * 10 + digit : COST_MOST;
+    }
+    return text.length > 0;
+}
+
+/* A cost from a header is clamped to 1 … burst (here and in clamp_cost()). What is no number, or more than one (lines are one list,
+ * RFC 9110 §5.3), costs 1 and is counted. */
 static uint64_t request_cost(const struct request *request, const struct config_route *route,
                              struct metrics_worker *metrics)
 {
     if (route->cost.header == NULL) {
         return route->cost.constant;
     }
-    const struct field *field =
-        request_field(request, (struct slice){ route->cost.header, strlen(route->cost.header) });
+    struct slice name = { route->cost.header, strlen(route->cost.header) };
     uint64_t cost = 0;
-    size_t length = field != NULL ? field->value.length : 0;
-    for (size_t i = 0; i < length; i++) {
-        unsigned digit = (unsigned char)field->value.at[i] - (unsigned)'0';
-        if (digit > 9 || length > 18) {
-            cost = 0;
-            break;
+    unsigned good = 0, found = 0;
+    for (size_t i = 0; i < request->field_count; i++) {
+        if (slice_equals_nocase(request->fields[i].name, name)) {
+            found++;
+            good += read_number(request->fields[i].value, &cost);
         }
-        cost = cost * 10 + digit;
     }
-    if (cost == 0) {
+    if (found != 1 || good != 1) {
         metrics_bad_cost(metrics);
         return 1;
     }
-    return cost;
+    return cost > 0 ? cost : 1;
 }
 
 static uint64_t clamp_cost(const struct config_limit *limit, const struct config_route *route, uint64_t cost)
