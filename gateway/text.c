@@ -1,8 +1,6 @@
 /* text: numbers, JSON strings and times, spelled into a buffer of fixed size. See text.h. */
 #include "text.h"
 
-#include <time.h>
-
 #define NUMBER_DIGITS 20 /* of UINT64_MAX */
 
 void text_padded(struct text *text, uint64_t number, unsigned digits)
@@ -136,22 +134,39 @@ void text_json(struct text *text, struct slice value, size_t max)
     }
 }
 
+/* Year, month and day of the count of days since 1970-01-01. Not gmtime_r(): that takes the C library's time zone
+ * lock, and this runs for every request. The calendar repeats every 400 years; years that begin in March have the odd
+ * day at their end. (H. Hinnant, "chrono-compatible low-level date algorithms") */
+static void date_of(uint64_t days, uint64_t date[static 3])
+{
+    const uint64_t era_days = 146097;
+    days += 719468; /* from 0000-03-01 to 1970-01-01 */
+    uint64_t era = days / era_days;
+    uint64_t day = days % era_days;
+    uint64_t year = (day - day / 1460 + day / 36524 - day / (era_days - 1)) / 365;
+    uint64_t day_of_year = day - (365 * year + year / 4 - year / 100);
+    uint64_t month = (5 * day_of_year + 2) / 153; /* 0 is March: five months of 31 30 31 30 31 days are 153 */
+    date[0] = era * 400 + year + (month >= 10);
+    date[1] = month < 10 ? month + 3 : month - 9;
+    date[2] = day_of_year - (153 * month + 2) / 5 + 1;
+}
+
 void text_time(struct text *text, uint64_t realtime_ns)
 {
-    time_t seconds = (time_t)(realtime_ns / UINT64_C(1000000000));
-    struct tm utc;
-    gmtime_r(&seconds, &utc); /* cannot fail: 2^64 ns end in the year 2554 */
-    text_padded(text, (uint64_t)utc.tm_year + 1900, 4);
+    uint64_t seconds = realtime_ns / UINT64_C(1000000000);
+    uint64_t date[3];
+    date_of(seconds / 86400, date);
+    text_padded(text, date[0], 4);
     text_literal(text, "-");
-    text_padded(text, (uint64_t)utc.tm_mon + 1, 2);
+    text_padded(text, date[1], 2);
     text_literal(text, "-");
-    text_padded(text, (uint64_t)utc.tm_mday, 2);
+    text_padded(text, date[2], 2);
     text_literal(text, "T");
-    text_padded(text, (uint64_t)utc.tm_hour, 2);
+    text_padded(text, seconds / 3600 % 24, 2);
     text_literal(text, ":");
-    text_padded(text, (uint64_t)utc.tm_min, 2);
+    text_padded(text, seconds / 60 % 60, 2);
     text_literal(text, ":");
-    text_padded(text, (uint64_t)utc.tm_sec, 2);
+    text_padded(text, seconds % 60, 2);
     text_literal(text, ".");
     text_padded(text, realtime_ns / 1000000 % 1000, 3);
     text_literal(text, "Z");

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -172,6 +173,19 @@ static void times_are_rfc_3339_in_utc_with_milliseconds(void **state)
     }
 }
 
+static void dates_agree_with_the_c_library_for_centuries(void **state)
+{
+    (void)state;
+    for (time_t seconds = 0; seconds / 86400 < 213503; seconds += 86400 + 3601) { /* to the year 2554 */
+        char buffer[TEXT_TIME_LENGTH], expected[TEXT_TIME_LENGTH + 1];
+        struct text text = text_over(buffer, sizeof buffer);
+        text_time(&text, (uint64_t)seconds * 1000000000);
+        struct tm utc;
+        strftime(expected, sizeof expected, "%Y-%m-%dT%H:%M:%S.000Z", gmtime_r(&seconds, &utc));
+        assert_text(&text, expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +195,7 @@ int main(void)
         cmocka_unit_test(long_values_end_in_an_ellipsis_never_inside_a_character),
         cmocka_unit_test(no_input_breaks_out_of_a_json_string),
         cmocka_unit_test(times_are_rfc_3339_in_utc_with_milliseconds),
+        cmocka_unit_test(dates_agree_with_the_c_library_for_centuries),
     };
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);
 }
