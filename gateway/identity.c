@@ -194,7 +194,7 @@ static void write_cookie(struct text *key, const struct request *request, struct
 static char take_decoded(struct slice *text)
 {
     int code = target_encoded(*text, 0);
-    char byte = code < 0 ? text->at[0] : (char)code;
+    char byte = (char)(code < 0 ? text->at[0] : code);
     size_t taken = code < 0 ? 1 : 3;
     *text = (struct slice){ text->at + taken, text->length - taken };
     return byte;

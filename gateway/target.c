@@ -236,7 +236,7 @@ bool target_host(struct slice authority, char *out, size_t *length)
         if (!is_unreserved(c) || (c == '.' && before == '.')) {
             return false;
         }
-        out[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+        out[i] = (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
         before = c;
     }
     *length = host;
