@@ -29,14 +29,18 @@ static char *reserve(struct exposition *exposition, size_t more)
     return exposition->memory + exposition->length;
 }
 
-static void put(struct exposition *exposition, const char *string)
+static void put_bytes(struct exposition *exposition, const char *bytes, size_t length)
 {
-    size_t length = strlen(string);
     char *at = reserve(exposition, length);
     if (at != NULL) {
-        memcpy(at, string, length);
+        memcpy(at, bytes, length);
         exposition->length += length;
     }
+}
+
+static void put(struct exposition *exposition, const char *string)
+{
+    put_bytes(exposition, string, strlen(string));
 }
 
 /* Backslash, quote and line feed are all that the format escapes. */
@@ -48,9 +52,12 @@ static void put_escaped(struct exposition *exposition, const char *value)
         return;
     }
     for (size_t i = 0; i < length; i++) {
-        char byte = value[i] == '\n' ? 'n' : value[i];
-        if (value[i] == '\n' || byte == '"' || byte == '\\') {
+        char byte = value[i];
+        if (byte == '\n' || byte == '"' || byte == '\\') {
             *at++ = '\\';
+        }
+        if (byte == '\n') {
+            byte = 'n';
         }
         *at++ = byte;
     }

@@ -36,7 +36,7 @@
 #define SHORT_NAP_MS 5
 /* How long the end of the process may wait for a slow reader to take the last lines. */
 #define FLUSH_NS UINT64_C(1000000000)
-/* An episode of trouble is over when there was none for this long: a reader that is slow now and then is one episode. */
+/* An episode of trouble is over when there was none for this long: a reader slow now and then is one episode. */
 #define CALM_NS UINT64_C(5000000000)
 
 struct log_worker {
@@ -91,7 +91,9 @@ void log_event(const char *format, ...)
     length = length < text_room(&text) ? length : text_room(&text) - 1;
     for (size_t i = 0; i < length; i++) { /* names and other texts from outside may be among the arguments */
         unsigned char byte = (unsigned char)text.at[i];
-        text.at[i] = byte < 0x20 || byte == 0x7f ? '?' : text.at[i];
+        if (byte < 0x20 || byte == 0x7f) {
+            text.at[i] = '?';
+        }
     }
     text.at += length;
     *text.at++ = '\n';

@@ -17,7 +17,7 @@
  * members' names (below 300), a sentence of 190 around the limit's name, the violated policies, the id again. A
  * keyless request may name more in its sentence, but violates one policy. */
 static_assert(RATELIMIT_POLICIES_MAX + REPLY_LIMIT_TEXT + 20 + REPLY_ID_MAX + 300 + 190 +
-                      RATELIMIT_ROUTE_MAX * (RATELIMIT_NAME_MAX + 3) + ID_JSON_MAX <=
+                      (size_t)RATELIMIT_ROUTE_MAX * (RATELIMIT_NAME_MAX + 3) + ID_JSON_MAX <=
                   REPLY_TEXT_MAX,
               "the longest refusal fits");
 

@@ -66,7 +66,10 @@ bool sink_reopen(struct sink *sink)
 
 static char byte_at(const struct slice pieces[static 2], size_t index)
 {
-    return index < pieces[0].length ? pieces[0].at[index] : pieces[1].at[index - pieces[0].length];
+    if (index < pieces[0].length) {
+        return pieces[0].at[index];
+    }
+    return pieces[1].at[index - pieces[0].length];
 }
 
 /* How much to write: all, or as many whole lines as one write may have, or a part of a line longer than that. */
@@ -95,6 +98,16 @@ static size_t skip_line(struct sink *sink, const struct slice pieces[static 2])
     return length + 1;
 }
 
+/* struct iovec has no const, for it serves readv() too. */
+static struct iovec part_of(struct slice piece, size_t length)
+{
+    union {
+        const char *given;
+        void *taken;
+    } base = { .given = piece.at };
+    return (struct iovec){ base.taken, length };
+}
+
 size_t sink_write(struct sink *sink, const struct slice pieces[static 2])
 {
     if (sink->skips_line) {
@@ -107,8 +120,7 @@ size_t sink_write(struct sink *sink, const struct slice pieces[static 2])
     }
     size_t length = portion(sink, pieces);
     size_t first = length < pieces[0].length ? length : pieces[0].length;
-    struct iovec parts[2] = { { (void *)(uintptr_t)pieces[0].at, first },
-                              { (void *)(uintptr_t)pieces[1].at, length - first } };
+    struct iovec parts[2] = { part_of(pieces[0], first), part_of(pieces[1], length - first) };
     ssize_t written = writev(sink->fd, parts, length > first ? 2 : 1);
     if (written <= 0) {
         bool later = written == 0 || errno == EAGAIN || errno == EINTR;
