@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SMALL_FILE 4096 /* files that the kernel makes up (/proc) say they are empty */
+
 /* What kind of thing may not be read, or NULL. */
 static const char *unfit(const struct stat *status)
 {
@@ -34,11 +36,20 @@ static size_t read_fully(int fd, char *bytes, size_t size)
     return used;
 }
 
+/* How many bytes to make room for. Only a hint: the file may be another one by the time it is opened. */
+static size_t expected_size(const char *path, size_t most)
+{
+    struct stat status;
+    size_t size = stat(path, &status) == 0 && status.st_size > 0 ? (size_t)status.st_size : 0;
+    size = size < SMALL_FILE ? SMALL_FILE : size;
+    return size < most ? size : most;
+}
+
 char *config_file_read(struct arena *arena, const char *path, size_t most, size_t *length, const char **problem)
 {
-    /* Taken before anything is open, and whole: pages that are not written to cost nothing. One byte more than allowed, to notice a
-     * file that is too large even if it grows while it is read. */
-    char *bytes = arena_take(arena, most + 2, 1);
+    /* Taken before anything is open, since the arena may jump. One byte more than expected, to notice a larger file. */
+    size_t room = expected_size(path, most);
+    char *bytes = arena_take(arena, room + 2, 1);
     /* O_NONBLOCK: opening a FIFO would wait for a writer. */
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
@@ -50,7 +61,7 @@ char *config_file_read(struct arena *arena, const char *path, size_t most, size_
     int error = fstat(fd, &status) == 0 ? 0 : errno;
     const char *kind = error == 0 ? unfit(&status) : NULL;
     if (error == 0 && kind == NULL) {
-        got = read_fully(fd, bytes, most + 1);
+        got = read_fully(fd, bytes, room + 1);
         error = got == SIZE_MAX ? errno : 0;
     }
     close(fd);
@@ -58,9 +69,11 @@ char *config_file_read(struct arena *arena, const char *path, size_t most, size_
         *problem = kind;
     } else if (error != 0) {
         *problem = arena_print(arena, "cannot read it: %s", strerror(error));
-    } else if (got > most) {
-        *problem = arena_print(arena, "it is larger than %zu bytes", most);
+    } else if (got > room) {
+        *problem = room == most ? arena_print(arena, "it is larger than %zu bytes", most)
+                                : "it grew while it was read; try again";
     } else {
+        bytes[got] = '\0';
         *length = got;
         return bytes;
     }

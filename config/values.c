@@ -58,30 +58,36 @@ bool value_is_list(struct load *load, const struct document_value *value, const 
     return true;
 }
 
-bool value_integer(struct load *load, const struct document_value *value, uint64_t least, uint64_t most, uint64_t *out)
+/* Only digits: 1e3 and 10.0 may be whole, but whoever writes them may have meant another unit. What is too large for 64
+ * bits becomes UINT64_MAX, which no member allows. */
+static bool take_digits(const char *text, uint64_t *out)
 {
-    const char *expected = arena_print(&load->scratch, "a whole number from %" PRIu64 " to %" PRIu64, least, most);
-    if (!value_is(load, value, DOCUMENT_NUMBER, expected)) {
-        return false;
-    }
-    /* Only digits, or a sign and digits: 1e3 and 10.0 may be whole, but whoever writes them meant another unit. */
     uint64_t number = 0;
-    bool small_enough = value->text[0] != '-';
-    for (const char *c = value->text + (small_enough ? 0 : 1); *c != '\0'; c++) {
+    bool overflow = false;
+    for (const char *c = text; *c != '\0'; c++) {
         if (*c < '0' || *c > '9') {
-            config_errors_at(&load->faults, value, "expected %s, written in digits, found %s", expected,
-                             document_describe(&load->scratch, value));
             return false;
         }
-        small_enough = small_enough && !__builtin_mul_overflow(number, 10, &number) &&
-                       !__builtin_add_overflow(number, (uint64_t)(*c - '0'), &number);
+        overflow = overflow || __builtin_mul_overflow(number, 10, &number) ||
+                   __builtin_add_overflow(number, (uint64_t)(*c - '0'), &number);
     }
-    if (!small_enough || number < least || number > most) {
-        config_errors_at(&load->faults, value, "expected %s, found %.32s", expected, value->text);
-        return false;
-    }
-    *out = number;
+    *out = overflow ? UINT64_MAX : number;
     return true;
+}
+
+bool value_integer(struct load *load, const struct document_value *value, uint64_t least, uint64_t most, uint64_t *out)
+{
+    uint64_t number = 0;
+    bool negative = value->kind == DOCUMENT_NUMBER && value->text[0] == '-';
+    bool whole = value->kind == DOCUMENT_NUMBER && take_digits(value->text + negative, &number);
+    if (whole && !negative && number >= least && number <= most) {
+        *out = number;
+        return true;
+    }
+    config_errors_at(&load->faults, value, "expected a whole number from %" PRIu64 " to %" PRIu64 "%s, found %s", least,
+                     most, value->kind == DOCUMENT_NUMBER && !whole ? ", written in digits" : "",
+                     document_describe(&load->scratch, value));
+    return false;
 }
 
 /* A bound as the operator would write it: in the largest unit that divides it. */

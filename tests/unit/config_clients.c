@@ -56,8 +56,8 @@ static void workers_are_auto_or_a_number(void **state)
 {
     (void)state;
     static const struct refusal cases[] = {
-        { "\"workers\": 0", "2:12 workers", "expected a whole number from 1 to 1024, found 0" },
-        { "\"workers\": 1025", "2:12 workers", "found 1025" },
+        { "\"workers\": 0", "2:12 workers", "expected a whole number from 1 to 1024, found the number 0" },
+        { "\"workers\": 1025", "2:12 workers", "found the number 1025" },
         { "\"workers\": \"4\"", "2:12 workers",
           "expected \"auto\" (one worker per CPU) or a whole number from 1 to 1024, found \"4\"" },
         { "\"workers\": true", "2:12 workers", "expected a whole number" },
@@ -100,9 +100,10 @@ static void prefixes_and_counts_are_bounded(void **state)
 {
     (void)state;
     static const struct refusal cases[] = {
-        { "\"client_ip\": { \"ipv4_prefix\": 33 }", "2:31 client_ip.ipv4_prefix", "from 0 to 32, found 33" },
-        { "\"client_ip\": { \"ipv6_prefix\": 129 }", "2:31 client_ip.ipv6_prefix", "from 0 to 128, found 129" },
-        { "\"sizes\": { \"connections\": 0 }", "2:27 sizes.connections", "from 1 to 10000000, found 0" },
+        { "\"client_ip\": { \"ipv4_prefix\": 33 }", "2:31 client_ip.ipv4_prefix", "from 0 to 32, found the number 33" },
+        { "\"client_ip\": { \"ipv6_prefix\": 129 }", "2:31 client_ip.ipv6_prefix",
+          "from 0 to 128, found the number 129" },
+        { "\"sizes\": { \"connections\": 0 }", "2:27 sizes.connections", "from 1 to 10000000, found the number 0" },
         { "\"sizes\": { \"connections\": \"20000\" }", "2:27 sizes.connections", "found a string" },
     };
     assert_each_refused(before, after, cases, COUNT(cases));

@@ -57,9 +57,10 @@ static void a_limit_that_says_too_little_or_too_much_is_refused(void **state)
         { "{ \"concurrency\": 5, \"burst\": 5 }", "2:21 limits.l.burst", "\"burst\" belongs to \"rate\"" },
         { "{ \"rate\": \"0/second\" }", "2:11 limits.l.rate", "a rate is at least 1" },
         { "{ \"rate\": 5 }", "2:11 limits.l.rate", "expected a rate such as \"100/second\", found the number 5" },
-        { "{ \"rate\": \"1/day\", \"burst\": 0 }", "2:29 limits.l.burst", "from 1 to 1000000000000, found 0" },
+        { "{ \"rate\": \"1/day\", \"burst\": 0 }", "2:29 limits.l.burst",
+          "from 1 to 1000000000000, found the number 0" },
         { "{ \"rate\": \"1/day\", \"burst\": \"5\" }", "2:29 limits.l.burst", "found a string" },
-        { "{ \"concurrency\": 0 }", "2:18 limits.l.concurrency", "from 1 to 1000000000000, found 0" },
+        { "{ \"concurrency\": 0 }", "2:18 limits.l.concurrency", "from 1 to 1000000000000, found the number 0" },
         { "{ \"rate\": \"1/day\", \"missing\": \"ignore\" }", "2:31 limits.l.missing",
           "expected \"shared\", \"skip\" or \"deny\", found \"ignore\"" },
         /* A day for each of 10^12 tokens: the limiter's own bound, in its own words. */

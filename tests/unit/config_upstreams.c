@@ -56,7 +56,7 @@ static void an_upstream_that_cannot_be_reached_is_refused(void **state)
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://b\", \"http://a\", \"http://B:80/\"] } }",
           "2:59 upstreams.a.servers[2]", "this is the same server as servers[0]" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"connections\": 0 } }",
-          "2:63 upstreams.a.connections", "from 1 to 1000000, found 0" },
+          "2:63 upstreams.a.connections", "from 1 to 1000000, found the number 0" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"timeouts\": { \"read\": \"1s\" } } }",
           "2:62 upstreams.a.timeouts.read", "known here: \"connect\", \"idle\", \"response\"" },
     };

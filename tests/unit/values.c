@@ -17,14 +17,15 @@ static void whole_numbers_are_written_in_digits(void **state)
         { "\"state\": { \"keys\": null }", "2:20 state.keys", "found null" },
         { "\"state\": { \"keys\": [] }", "2:20 state.keys", "found a list" },
         { "\"state\": { \"keys\": {} }", "2:20 state.keys", "found an object" },
-        { "\"state\": { \"keys\": 0 }", "2:20 state.keys", "expected a whole number from 64 to 1000000000, found 0" },
-        { "\"state\": { \"keys\": -1 }", "2:20 state.keys", "found -1" },
-        { "\"state\": { \"keys\": -100 }", "2:20 state.keys", "found -100" },
-        { "\"state\": { \"keys\": 63 }", "2:20 state.keys", "found 63" },
-        { "\"state\": { \"keys\": 1000000001 }", "2:20 state.keys", "found 1000000001" },
-        { "\"state\": { \"keys\": 9223372036854775808 }", "2:20 state.keys", "found 9223372036854775808" },
+        { "\"state\": { \"keys\": 0 }", "2:20 state.keys",
+          "expected a whole number from 64 to 1000000000, found the number 0" },
+        { "\"state\": { \"keys\": -1 }", "2:20 state.keys", "found the number -1" },
+        { "\"state\": { \"keys\": -100 }", "2:20 state.keys", "found the number -100" },
+        { "\"state\": { \"keys\": 63 }", "2:20 state.keys", "found the number 63" },
+        { "\"state\": { \"keys\": 1000000001 }", "2:20 state.keys", "found the number 1000000001" },
+        { "\"state\": { \"keys\": 9223372036854775808 }", "2:20 state.keys", "found the number 9223372036854775808" },
         { "\"state\": { \"keys\": 18446744073709551716 }", "2:20 state.keys",
-          "found 18446744073709551716" }, /* 2^64 + 100 */
+          "found the number 18446744073709551716" }, /* 2^64 + 100 */
         { "\"state\": { \"keys\": 1e400 }", "2:20 state.keys", "this is not JSON: real number overflow" },
     };
     assert_each_refused(before, after, cases, COUNT(cases));
