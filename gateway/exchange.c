@@ -273,7 +273,7 @@ static void answer(struct exchange *x)
     struct front_answer answer = { .status = head->status,
                                    .fields = fields,
                                    .field_count = answer_fields(x, fields, text) };
-    bool bodiless = head->body == HTTP_NO_BODY && head->has_length; /* HEAD, 304: a length, but no body */
+    bool bodiless = head->body == HTTP_NO_BODY && head->status != 204; /* HEAD, 304: a length or none, but no body */
     x->status = head->status;
     if (x->response_end && !bodiless) {
         answer.body = FRONT_WHOLE;

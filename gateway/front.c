@@ -37,12 +37,26 @@ bool front_library_answer(struct front_request *r)
     return queued == MHD_YES;
 }
 
+/* Ends an answer in its middle. Of a connection whose reader reports an error the library takes no further notice: it is not
+ * closed before all older ones are. A socket that fails it does notice: so it is ended, and what was "read" cannot be sent. */
+static ssize_t cut(struct front_request *r, char *out)
+{
+    int fd = r->connection->fd;
+    if (r->request.http_1_0) { /* to whom an orderly end of the connection may be that of the body */
+        struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+        (void)connect(fd, &nowhere, sizeof nowhere); /* sends a reset */
+    }
+    shutdown(fd, SHUT_RDWR);
+    *out = '\n';
+    return 1;
+}
+
 static ssize_t on_read(void *context, uint64_t position, char *out, size_t size)
 {
     struct front_request *r = context;
     (void)position;
     if (r->gone) {
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        return cut(r, out);
     }
     long got = r->front->handler->on_pull(r->exchange, out, size);
     if (got > 0) {
@@ -54,8 +68,11 @@ static ssize_t on_read(void *context, uint64_t position, char *out, size_t size)
         front_park(r);
         return 0;
     }
-    r->cut = got == FRONT_BROKEN;
-    return got == FRONT_ENDED ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+    if (got == FRONT_BROKEN) {
+        r->cut = true;
+        return cut(r, out);
+    }
+    return MHD_CONTENT_READER_END_OF_STREAM;
 }
 
 /* The library wants NUL-terminated strings, and no empty values. */
@@ -81,7 +98,10 @@ static void add_field(struct MHD_Response *response, const struct field *field)
 static struct MHD_Response *make_response(struct front_request *r, const struct front_answer *answer)
 {
     struct MHD_Response *response;
-    if (answer->body == FRONT_STREAM) {
+    bool bodiless = answer->status == MHD_HTTP_NOT_MODIFIED || slice_equals(r->request.method, SLICE("HEAD"));
+    if (answer->body == FRONT_STREAM && !answer->length_known && bodiless) { /* nothing is said about the length */
+        response = MHD_create_response_empty(MHD_RF_HEAD_ONLY_RESPONSE);
+    } else if (answer->body == FRONT_STREAM) {
         uint64_t size = answer->length_known ? answer->length : MHD_SIZE_UNKNOWN;
         size_t block = size < STREAM_BLOCK ? (size_t)size + (size == 0) : STREAM_BLOCK;
         response = MHD_create_response_from_callback(size, block, on_read, r, NULL);
