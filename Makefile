@@ -179,8 +179,8 @@ fmt: ## formats every C file
 	@clang-format -i $(foreach room,limiter config gateway tests/*,$(wildcard $(room)/*.[ch]))
 tidy: ## clang-tidy over the three rooms
 	@.ci/deps --clang
-	@clang-tidy --quiet $(foreach room,limiter config gateway,$(call sources,$(room))) -- -std=gnu17 -D_GNU_SOURCE \
-	  -DWEIR_VERSION='""' $(ARCH) $(ROOMS) $(LIBRARY_CFLAGS)
+	@printf '%s\n' $(foreach room,limiter config gateway,$(call sources,$(room))) | xargs -P "$$(nproc)" -I{} \
+	  clang-tidy --quiet {} -- -std=gnu17 -D_GNU_SOURCE -DWEIR_VERSION='""' $(ARCH) $(ROOMS) $(LIBRARY_CFLAGS) 2>/dev/null
 install: $(B)/weir ## into DESTDIR/PREFIX
 	install -D -m755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -D -m644 -t $(DESTDIR)$(PREFIX)/share/doc/weir/examples config/*.json
