@@ -11,16 +11,30 @@
 
 #include <string.h>
 
+/* A limit's buckets and the numbers they are counted in. */
+struct buckets {
+    struct table table;
+    struct gcra gcra;
+    struct limiter_rule rule; /* what gcra was made of; the name is not kept */
+    unsigned holders;         /* limiters: more than one after a reload */
+};
+
+struct slots {
+    struct semaphore semaphore;
+    unsigned holders;
+};
+
 struct limit {
     enum limiter_kind kind;
-    struct digest digest; /* its name under the secret: where every key's digest starts */
-    uint64_t slots;       /* concurrency */
-    struct gcra gcra;     /* token bucket */
-    struct table table;   /* token bucket */
+    struct digest digest;    /* its name under the secret: where every key's digest starts */
+    const char *name;        /* borrowed */
+    uint64_t in_flight;      /* concurrency */
+    struct buckets *buckets; /* token bucket */
 };
 
 struct limiter {
-    struct semaphore semaphore; /* of all concurrency limits; no memory when there are none */
+    struct slots *slots; /* of all concurrency limits; NULL when there are none */
+    uint8_t secret[LIMITER_SECRET_SIZE];
     size_t limit_count;
     struct limit limits[];
 };
@@ -85,44 +99,148 @@ __extension__ const char *limiter_rule_error(const struct limiter_rule *rule)
     return NULL;
 }
 
-static bool limit_init(struct limit *limit, const struct limiter_rule *rule, const uint8_t *secret)
+/* Zeroed memory for what has a cache line of its own inside; NULL when short. */
+static void *allocate_aligned(size_t alignment, size_t bytes)
+{
+    const size_t whole = (bytes + alignment - 1) / alignment * alignment;
+    void *memory = aligned_alloc(alignment, whole);
+    return memory != NULL ? memset(memory, 0, whole) : NULL;
+}
+
+static struct buckets *buckets_create(const struct limiter_rule *rule)
+{
+    struct buckets *buckets = allocate_aligned(_Alignof(struct buckets), sizeof *buckets);
+    if (buckets == NULL) {
+        return NULL;
+    }
+    buckets->gcra = gcra_of(rule);
+    buckets->rule = *rule;
+    buckets->rule.name = NULL;
+    buckets->holders = 1;
+    if (!table_init(&buckets->table, rule->keys, &token_bucket, &buckets->gcra)) {
+        free(buckets);
+        return NULL;
+    }
+    return buckets;
+}
+
+static bool same_numbers(const struct limiter_rule *a, const struct limiter_rule *b)
+{
+    return a->tokens == b->tokens && a->period_ns == b->period_ns && a->burst == b->burst && a->keys == b->keys;
+}
+
+/* Both words are ticks of their own rule: the same share of a burst is owed afterwards. */
+__extension__ static uint64_t converted(const struct gcra *from, const struct gcra *to, uint64_t state, uint64_t now_ns)
+{
+    const uint64_t owed = gcra_owed(state, gcra_clock(from, now_ns));
+    const uint64_t share = (uint64_t)((unsigned __int128)owed * to->full / from->full);
+    return owed == 0 ? 0 : gcra_clock(to, now_ns) + share + (share == 0);
+}
+
+/* Shared when the numbers are the same, else a converted copy. */
+static struct buckets *buckets_inherit(struct buckets *previous, const struct limiter_rule *rule, uint64_t now_ns)
+{
+    if (same_numbers(&previous->rule, rule)) {
+        previous->holders++;
+        return previous;
+    }
+    struct buckets *buckets = buckets_create(rule);
+    if (buckets != NULL) {
+        struct table_walk walk = { .table = &previous->table };
+        for (struct word word; table_next(&walk, &word);) {
+            table_put(&buckets->table, word.key, converted(&previous->gcra, &buckets->gcra, word.state, now_ns));
+        }
+    }
+    return buckets;
+}
+
+static const struct limit *find_limit(const struct limiter *limiter, const struct limiter_rule *rule)
+{
+    for (size_t i = 0; limiter != NULL && i < limiter->limit_count; i++) {
+        if (limiter->limits[i].kind == rule->kind && strcmp(limiter->limits[i].name, rule->name) == 0) {
+            return &limiter->limits[i];
+        }
+    }
+    return NULL;
+}
+
+static bool limit_init(struct limit *limit, const struct limiter_rule *rule, const uint8_t *secret,
+                       const struct limiter *previous, uint64_t now_ns)
 {
     limit->kind = rule->kind;
+    limit->name = rule->name;
     limit->digest = digest_of_limit(secret, rule->name);
     if (rule->kind == LIMITER_CONCURRENCY) {
-        limit->slots = rule->in_flight;
+        limit->in_flight = rule->in_flight;
         return true;
     }
-    limit->gcra = gcra_of(rule);
-    return table_init(&limit->table, rule->keys, &token_bucket, &limit->gcra);
+    const struct limit *known = find_limit(previous, rule);
+    limit->buckets = known != NULL ? buckets_inherit(known->buckets, rule, now_ns) : buckets_create(rule);
+    return limit->buckets != NULL;
+}
+
+static struct slots *slots_create(size_t keys)
+{
+    struct slots *slots = malloc(sizeof *slots);
+    if (slots != NULL && !semaphore_init(&slots->semaphore, keys)) {
+        free(slots);
+        return NULL;
+    }
+    if (slots != NULL) {
+        slots->holders = 1;
+    }
+    return slots;
+}
+
+static struct slots *slots_inherit(const struct limiter *previous)
+{
+    if (previous == NULL || previous->slots == NULL) {
+        return NULL;
+    }
+    previous->slots->holders++;
+    return previous->slots;
+}
+
+static struct limiter *create(const struct limiter *previous, const struct limiter_rule *rules, size_t rule_count,
+                              size_t in_flight_keys, const uint8_t *secret, uint64_t now_ns)
+{
+    _Static_assert(LIMITER_SECRET_SIZE == DIGEST_SECRET_SIZE, "one secret");
+    if (rule_count > (SIZE_MAX / 2 - sizeof(struct limiter)) / sizeof(struct limit)) {
+        return NULL;
+    }
+    struct limiter *limiter = calloc(1, sizeof *limiter + rule_count * sizeof(struct limit));
+    if (limiter == NULL) {
+        return NULL;
+    }
+    memcpy(limiter->secret, secret, sizeof limiter->secret);
+    limiter->slots = slots_inherit(previous);
+    bool concurrency = false, ready = true;
+    for (size_t i = 0; i < rule_count && ready; i++) {
+        LIMITER_CHECK(limiter_rule_error(&rules[i]) == NULL);
+        ready = limit_init(&limiter->limits[i], &rules[i], secret, previous, now_ns);
+        limiter->limit_count++;
+        concurrency = concurrency || rules[i].kind == LIMITER_CONCURRENCY;
+    }
+    if (ready && concurrency && limiter->slots == NULL) {
+        limiter->slots = slots_create(in_flight_keys);
+        ready = limiter->slots != NULL;
+    }
+    if (!ready) {
+        limiter_destroy(&limiter);
+    }
+    return limiter;
 }
 
 struct limiter *limiter_create(const struct limiter_rule *rules, size_t rule_count, size_t in_flight_keys,
                                const uint8_t secret[LIMITER_SECRET_SIZE])
 {
-    _Static_assert(LIMITER_SECRET_SIZE == DIGEST_SECRET_SIZE, "one secret");
-    struct limiter *limiter = NULL;
-    /* Not malloc(): a table keeps its counter on a cache line of its own. */
-    const size_t line = _Alignof(struct limiter);
-    if (rule_count <= (SIZE_MAX / 2 - sizeof *limiter) / sizeof(struct limit)) {
-        const size_t bytes = sizeof *limiter + rule_count * sizeof(struct limit);
-        limiter = aligned_alloc(line, (bytes + line - 1) / line * line);
-    }
-    if (limiter == NULL) {
-        return NULL;
-    }
-    memset(limiter, 0, sizeof *limiter + rule_count * sizeof(struct limit));
-    bool concurrency = false, ready = true;
-    for (size_t i = 0; i < rule_count && ready; i++) {
-        LIMITER_CHECK(limiter_rule_error(&rules[i]) == NULL);
-        ready = limit_init(&limiter->limits[i], &rules[i], secret);
-        limiter->limit_count++;
-        concurrency = concurrency || rules[i].kind == LIMITER_CONCURRENCY;
-    }
-    if (!ready || (concurrency && !semaphore_init(&limiter->semaphore, in_flight_keys))) {
-        limiter_destroy(&limiter);
-    }
-    return limiter;
+    return create(NULL, rules, rule_count, in_flight_keys, secret, 0);
+}
+
+struct limiter *limiter_create_from(const struct limiter *previous, const struct limiter_rule *rules, size_t rule_count,
+                                    size_t in_flight_keys, uint64_t now_ns)
+{
+    return create(previous, rules, rule_count, in_flight_keys, previous->secret, now_ns);
 }
 
 void limiter_destroy(struct limiter **limiter)
@@ -131,9 +249,17 @@ void limiter_destroy(struct limiter **limiter)
         return;
     }
     for (size_t i = 0; i < (*limiter)->limit_count; i++) {
-        table_fini(&(*limiter)->limits[i].table);
+        struct buckets *buckets = (*limiter)->limits[i].buckets;
+        if (buckets != NULL && --buckets->holders == 0) {
+            table_fini(&buckets->table);
+            free(buckets);
+        }
     }
-    semaphore_fini(&(*limiter)->semaphore);
+    struct slots *slots = (*limiter)->slots;
+    if (slots != NULL && --slots->holders == 0) {
+        semaphore_fini(&slots->semaphore);
+        free(slots);
+    }
     free(*limiter);
     *limiter = NULL;
 }
@@ -148,12 +274,11 @@ uint64_t limiter_digest(const struct limiter *limiter, uint32_t limit, const voi
 
 static void ask_prefetch(const struct limiter *limiter, const struct limiter_ask *ask)
 {
-    LIMITER_CHECK(ask->limit < limiter->limit_count);
     const struct limit *limit = &limiter->limits[ask->limit];
     if (limit->kind == LIMITER_CONCURRENCY) {
-        semaphore_prefetch(&limiter->semaphore, ask->digest);
+        semaphore_prefetch(&limiter->slots->semaphore, ask->digest);
     } else {
-        table_prefetch(&limit->table, ask->digest);
+        table_prefetch(&limit->buckets->table, ask->digest);
     }
 }
 
@@ -162,10 +287,11 @@ static enum outcome ask_check(const struct limiter *limiter, const struct limite
 {
     const struct limit *limit = &limiter->limits[ask->limit];
     if (limit->kind != LIMITER_CONCURRENCY) {
-        return table_check(&limit->table, ask->digest, ask->cost, now_ns, sight);
+        return table_check(&limit->buckets->table, ask->digest, ask->cost, now_ns, sight);
     }
     LIMITER_CHECK(ask->cost <= 1);
-    const enum outcome outcome = semaphore_check(&limiter->semaphore, ask->digest, limit->slots, &sight->state);
+    const enum outcome outcome =
+        semaphore_check(&limiter->slots->semaphore, ask->digest, limit->in_flight, &sight->state);
     return ask->cost == 0 ? OUTCOME_FITS : outcome;
 }
 
@@ -176,8 +302,8 @@ static enum outcome ask_charge(struct limiter *limiter, const struct limiter_ask
         return OUTCOME_FITS;
     }
     return limit->kind == LIMITER_CONCURRENCY
-               ? semaphore_acquire(&limiter->semaphore, ask->digest, limit->slots, &sight->state)
-               : table_charge(&limit->table, ask->digest, ask->cost, sight);
+               ? semaphore_acquire(&limiter->slots->semaphore, ask->digest, limit->in_flight, &sight->state)
+               : table_charge(&limit->buckets->table, ask->digest, ask->cost, sight);
 }
 
 static void ask_give_back(struct limiter *limiter, const struct limiter_ask *ask, uint64_t now_ns)
@@ -187,9 +313,9 @@ static void ask_give_back(struct limiter *limiter, const struct limiter_ask *ask
         return;
     }
     if (limit->kind == LIMITER_CONCURRENCY) {
-        semaphore_release(&limiter->semaphore, ask->digest);
+        semaphore_release(&limiter->slots->semaphore, ask->digest);
     } else {
-        table_refund(&limit->table, ask->digest, ask->cost, now_ns);
+        table_refund(&limit->buckets->table, ask->digest, ask->cost, now_ns);
     }
 }
 
@@ -199,11 +325,12 @@ static void ask_describe(const struct limiter *limiter, const struct limiter_ask
 {
     const struct limit *limit = &limiter->limits[ask->limit];
     if (limit->kind != LIMITER_CONCURRENCY) {
-        table_describe(&limit->table, ask->cost, now_ns, sight, answer);
+        table_describe(&limit->buckets->table, ask->cost, now_ns, sight, answer);
         return;
     }
-    answer->capacity = limit->slots;
-    answer->remaining = limit->slots - sight->state;
+    answer->capacity = limit->in_flight;
+    /* more are in flight than allowed when a reload has just lowered the limit */
+    answer->remaining = sight->state < limit->in_flight ? limit->in_flight - sight->state : 0;
     answer->retry_after_ns = answer->reset_after_ns = 0;
 }
 
@@ -250,7 +377,10 @@ enum limiter_verdict limiter_admit(struct limiter *limiter, const struct limiter
     LIMITER_CHECK(ask_count <= LIMITER_ASKS_MAX);
     struct sight sights[LIMITER_ASKS_MAX];
     for (size_t i = 0; i < ask_count; i++) {
-        ask_prefetch(limiter, &asks[i]);
+        LIMITER_CHECK(asks[i].limit < limiter->limit_count);
+        if (ask_count > 1) { /* a single one is about to be looked at anyway */
+            ask_prefetch(limiter, &asks[i]);
+        }
     }
     enum limiter_verdict verdict = LIMITER_ADMITTED;
     for (size_t i = 0; i < ask_count; i++) {
@@ -304,7 +434,7 @@ bool limiter_forget(struct limiter *limiter, uint32_t limit, uint64_t digest)
 {
     LIMITER_CHECK(limit < limiter->limit_count);
     struct limit *known = &limiter->limits[limit];
-    return known->kind != LIMITER_CONCURRENCY && table_forget(&known->table, digest);
+    return known->kind != LIMITER_CONCURRENCY && table_forget(&known->buckets->table, digest);
 }
 
 struct limiter_usage limiter_usage(const struct limiter *limiter, uint32_t limit, uint64_t now_ns)
@@ -313,14 +443,14 @@ struct limiter_usage limiter_usage(const struct limiter *limiter, uint32_t limit
     const struct limit *known = &limiter->limits[limit];
     if (known->kind == LIMITER_CONCURRENCY) {
         return (struct limiter_usage){
-            .capacity = semaphore_capacity(&limiter->semaphore),
-            .keys = semaphore_live(&limiter->semaphore),
+            .capacity = semaphore_capacity(&limiter->slots->semaphore),
+            .keys = semaphore_live(&limiter->slots->semaphore),
         };
     }
     return (struct limiter_usage){
-        .capacity = (uint64_t)known->table.set_count * TABLE_WAYS,
-        .keys = table_live(&known->table, now_ns),
+        .capacity = (uint64_t)known->buckets->table.set_count * TABLE_WAYS,
+        .keys = table_live(&known->buckets->table, now_ns),
         /* relaxed: a counter that publishes nothing else */
-        .live_evictions = atomic_load_explicit(&known->table.live_evictions, memory_order_relaxed),
+        .live_evictions = atomic_load_explicit(&known->buckets->table.live_evictions, memory_order_relaxed),
     };
 }

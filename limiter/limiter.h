@@ -50,7 +50,17 @@ struct limiter;
  * NULL when memory is short. Rules are copied; the caller keeps `rules`, but each name must outlive the limiter. */
 struct limiter *limiter_create(const struct limiter_rule *rules, size_t rule_count, size_t in_flight_keys,
                                const uint8_t secret[LIMITER_SECRET_SIZE]);
-/* Frees and clears the pointer. CHECKs nothing about slots still held: the process may end with requests in flight. */
+
+/* The same for a reload: what `previous` knows of a limit of the same name and kind lives on. When the rule is the same, both
+ * limiters work on one table: nothing is lost, whoever asks which. When its numbers differ, each key's debt is converted so
+ * that the same share of the burst is used: a reload never gives budget away. (What requests still charge to `previous` after
+ * that is not seen by the new one.) Slots are always shared; their table keeps the size it was created with. The secret is
+ * previous's. `previous` stays whole, and may be destroyed before or after. Create and destroy from one thread. */
+struct limiter *limiter_create_from(const struct limiter *previous, const struct limiter_rule *rules, size_t rule_count,
+                                    size_t in_flight_keys, uint64_t now_ns);
+
+/* Frees what no other limiter shares, and clears the pointer. CHECKs nothing about slots still held: the process may end with
+ * requests in flight. */
 void limiter_destroy(struct limiter **limiter);
 
 /* The identity of one key of one limit: SipHash-2-4 of (name length, name, key bytes) under the secret. Never 0. */
@@ -90,9 +100,9 @@ enum limiter_verdict {
  * so that the caller can name the limit with the longest wait. If a race lets the check pass but a charge fail, what was
  * charged is given back and the verdict is LIMITER_REFUSED.
  * now_ns: 1 … 2^62. */
-__attribute__((warn_unused_result)) enum limiter_verdict
-limiter_admit(struct limiter *limiter, const struct limiter_ask *asks, size_t ask_count, uint64_t now_ns,
-              struct limiter_answer *answers);
+__attribute__((warn_unused_result)) enum limiter_verdict limiter_admit(struct limiter *limiter,
+                                                                       const struct limiter_ask *asks, size_t ask_count,
+                                                                       uint64_t now_ns, struct limiter_answer *answers);
 
 /* Gives back the slots of an admitted request's concurrency asks (token-bucket asks are passed over). Call exactly once
  * per admission: at the last byte of the response, when the client has gone, or when the upstream failed. */

@@ -63,27 +63,28 @@ struct view {
     struct seen confirmed; /* when there is one, nothing after it was looked at */
     struct seen tentative; /* the first */
     struct seen rival;     /* the second */
-    struct seen free;      /* the one that changed keys the fewest times: a label lives as long as can be */
+    struct seen free;      /* the one that changed keys the fewest times, so that labels live long */
 };
 
-static struct view look(struct cell *cells, uint64_t digest)
+static void scan(struct cell *cells, uint64_t digest, struct view *view)
 {
-    struct view view = { .free = { .word = { .state = UINT64_MAX } } };
+    view->confirmed.cell = view->tentative.cell = view->rival.cell = view->free.cell = NULL;
     for (size_t i = 0; i < SEMAPHORE_WAYS; i++) {
-        const struct seen seen = { &cells[i], cell_load_settled(&cells[i]) };
-        if (seen.word.key == digest) {
-            if ((seen.word.state & TENTATIVE) == 0) {
-                view.confirmed = seen;
-                break;
-            }
-            struct seen *place = view.tentative.cell == NULL ? &view.tentative : &view.rival;
-            *place = seen;
-        } else if (COUNT(seen.word.state) == 0 && seen.word.state < view.free.word.state &&
-                   (seen.word.state & TENTATIVE) == 0) {
-            view.free = seen;
+        struct cell *const cell =
+            &cells[(digest + i) % SEMAPHORE_WAYS]; /* as in table.c: keys settle where they start */
+        const struct word word = cell_load_settled(cell);
+        const bool tentative = (word.state & TENTATIVE) != 0;
+        if (word.key == digest && !tentative) {
+            view->confirmed = (struct seen){ cell, word };
+            return;
+        }
+        if (word.key == digest) {
+            *(view->tentative.cell == NULL ? &view->tentative : &view->rival) = (struct seen){ cell, word };
+        } else if (!tentative && COUNT(word.state) == 0 &&
+                   (view->free.cell == NULL || word.state < view->free.word.state)) {
+            view->free = (struct seen){ cell, word };
         }
     }
-    return view;
 }
 
 /* Looked at after the label was seen, does no other cell carry it? */
@@ -108,7 +109,8 @@ static void withdraw(const struct seen *tentative)
 
 enum outcome semaphore_check(const struct semaphore *semaphore, uint64_t digest, uint64_t slots, uint64_t *held)
 {
-    const struct view view = look(cells_of(semaphore, digest), digest);
+    struct view view;
+    scan(cells_of(semaphore, digest), digest, &view);
     *held = view.confirmed.cell != NULL ? COUNT(view.confirmed.word.state) : 0;
     if (view.confirmed.cell == NULL && view.tentative.cell == NULL && view.free.cell == NULL) {
         return OUTCOME_FULL;
@@ -128,7 +130,8 @@ enum outcome semaphore_acquire(struct semaphore *semaphore, uint64_t digest, uin
     struct cell *const cells = cells_of(semaphore, digest);
     struct seen label = { .cell = NULL }; /* the last one we set: ours to withdraw, if another cell was confirmed */
     for (int tries = 0; tries < ACQUIRE_TRIES; tries++) {
-        const struct view view = look(cells, digest);
+        struct view view;
+        scan(cells, digest, &view);
         if (view.confirmed.cell != NULL) {
             *held = COUNT(view.confirmed.word.state);
             const bool fits = *held < slots;
@@ -161,7 +164,8 @@ void semaphore_release(struct semaphore *semaphore, uint64_t digest)
 {
     struct cell *const cells = cells_of(semaphore, digest);
     for (;;) { /* ends: a failed swap is another's acquire or release of this key, and those are bounded by its slots */
-        const struct view view = look(cells, digest);
+        struct view view;
+        scan(cells, digest, &view);
         LIMITER_CHECK(view.confirmed.cell != NULL && COUNT(view.confirmed.word.state) > 0);
         if (count_up(&view.confirmed, COUNT(view.confirmed.word.state) - 1)) {
             return;

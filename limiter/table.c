@@ -28,29 +28,32 @@ void table_fini(struct table *table)
     table->sets = NULL;
 }
 
-/* The key's own cell, else the one with the smallest word (the first of equals): that choice depends on nothing but what
- * the cells hold, which the proof below needs. */
-static struct sight look(const struct table *table, uint64_t digest)
+/* The key's own cell, else the one with the smallest word, the first of equals: a choice that depends on nothing but the key
+ * and what the cells hold, which the proof below needs. Each key starts at a cell of its own: in a table with room that is
+ * where it settles, so that the first load finds it and the branch predictor knows. */
+static inline void look(const struct table *table, uint64_t digest, struct sight *sight)
 {
     struct cell *const cells = table->sets[cell_set_of(digest, table->set_count)].cells;
-    struct sight sight = { .cell = NULL, .found = { .state = UINT64_MAX } };
-    for (size_t i = 0; i < TABLE_WAYS; i++) {
-        const struct word word = cell_load(&cells[i]);
-        if (word.key == digest) {
-            return (struct sight){ .cell = &cells[i], .found = word, .state = word.state };
-        }
-        if (word.state < sight.found.state || i == 0) {
-            sight.cell = &cells[i];
-            sight.found = word;
+    const size_t home = (size_t)digest % TABLE_WAYS;
+    struct cell *smallest = &cells[home];
+    struct word found = cell_load(smallest);
+    for (size_t i = 1; i < TABLE_WAYS && found.key != digest; i++) {
+        struct cell *const cell = &cells[(home + i) % TABLE_WAYS];
+        const struct word word = cell_load(cell);
+        if (word.key == digest || word.state < found.state) {
+            smallest = cell;
+            found = word;
         }
     }
-    return sight;
+    sight->cell = smallest;
+    sight->found = found;
+    sight->state = found.key == digest ? found.state : 0;
 }
 
 enum outcome table_check(const struct table *table, uint64_t digest, uint64_t cost, uint64_t now_ns,
                          struct sight *sight)
 {
-    *sight = look(table, digest);
+    look(table, digest, sight);
     sight->clock = table->kind->clock(table->rule, now_ns);
     return table->kind->check(table->rule, sight->state, cost, sight->clock) ? OUTCOME_FITS : OUTCOME_REFUSED;
 }
@@ -72,11 +75,8 @@ enum outcome table_charge(struct table *table, uint64_t digest, uint64_t cost, s
     if (cost == 0) {
         return OUTCOME_FITS;
     }
+    const uint64_t clock = sight->clock;
     for (int tries = 0; tries < TABLE_TRIES; tries++) {
-        const uint64_t clock = sight->clock;
-        if (!table->kind->check(table->rule, sight->state, cost, clock)) {
-            return OUTCOME_REFUSED;
-        }
         const uint64_t charged = table->kind->charge(table->rule, sight->state, cost, clock);
         if (cell_swap(sight->cell, sight->found, (struct word){ .state = charged, .key = digest })) {
             if (sight->found.key != digest && sight->found.key != 0 && sight->found.state > clock) {
@@ -86,8 +86,10 @@ enum outcome table_charge(struct table *table, uint64_t digest, uint64_t cost, s
             sight->state = charged;
             return OUTCOME_FITS;
         }
-        *sight = look(table, digest);
-        sight->clock = clock;
+        look(table, digest, sight);
+        if (!table->kind->check(table->rule, sight->state, cost, clock)) {
+            return OUTCOME_REFUSED;
+        }
     }
     return OUTCOME_UNCHARGED;
 }
@@ -96,7 +98,8 @@ void table_refund(struct table *table, uint64_t digest, uint64_t cost, uint64_t 
 {
     const uint64_t clock = table->kind->clock(table->rule, now_ns);
     for (int tries = 0; tries < TABLE_TRIES; tries++) {
-        const struct sight sight = look(table, digest);
+        struct sight sight;
+        look(table, digest, &sight);
         const uint64_t state = table->kind->refund(table->rule, sight.state, cost, clock);
         if (sight.found.key != digest || state == sight.state ||
             cell_swap(sight.cell, sight.found, (struct word){ .state = state, .key = digest })) {
@@ -109,13 +112,36 @@ void table_refund(struct table *table, uint64_t digest, uint64_t cost, uint64_t 
 bool table_forget(struct table *table, uint64_t digest)
 {
     for (;;) { /* ends: a failed swap is another request's success, and those are bounded by the key's burst */
-        const struct sight sight = look(table, digest);
+        struct sight sight;
+        look(table, digest, &sight);
         if (sight.found.key != digest) {
             return false;
         }
         if (cell_swap(sight.cell, sight.found, (struct word){ .state = sight.found.state, .key = 0 })) {
             return true;
         }
+    }
+}
+
+bool table_next(struct table_walk *walk, struct word *word)
+{
+    for (; walk->set < walk->table->set_count; walk->set++, walk->cell = 0) {
+        while (walk->cell < TABLE_WAYS) {
+            *word = cell_load(&walk->table->sets[walk->set].cells[walk->cell++]);
+            if (word->key != 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void table_put(struct table *table, uint64_t digest, uint64_t state)
+{
+    struct sight sight;
+    look(table, digest, &sight);
+    if (state > sight.found.state) {
+        (void)cell_swap(sight.cell, sight.found, (struct word){ .state = state, .key = digest });
     }
 }
 

@@ -82,6 +82,16 @@ static inline void table_describe(const struct table *table, uint64_t cost, uint
 /* True when the key had a cell: now it has none. */
 bool table_forget(struct table *table, uint64_t digest);
 
+/* One cell after the other, for copying a table; begin with { .table = … }. False at the end. Words without a key are passed over. */
+struct table_walk {
+    const struct table *table;
+    size_t set, cell;
+};
+bool table_next(struct table_walk *walk, struct word *word);
+
+/* Puts a key's word into a table that nobody else uses yet: for copying. In a full set the smallest word gives way. */
+void table_put(struct table *table, uint64_t digest, uint64_t state);
+
 /* Keys that owe something. Walks the whole table. */
 uint64_t table_live(const struct table *table, uint64_t now_ns);
 
