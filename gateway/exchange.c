@@ -86,10 +86,21 @@ static const struct config *config_of(const struct exchange *x)
 
 /* ---- steps ---- */
 
+/* It goes into fields and into JSON: visible ASCII, and not too much of it. */
+static bool fit_for_id(struct slice text)
+{
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.at[i] <= ' ' || text.at[i] >= 0x7f) {
+            return false;
+        }
+    }
+    return text.length > 0 && text.length <= REPLY_ID_MAX;
+}
+
 static struct slice request_id(struct exchange *x)
 {
     const struct field *given = x->identity.peer_trusted ? request_field(x->request, SLICE("x-request-id")) : NULL;
-    if (given != NULL && given->value.length > 0 && given->value.length <= 128) {
+    if (given != NULL && fit_for_id(given->value)) {
         return given->value;
     }
     id_make(&x->worker->ids, x->began_realtime_ns / 1000000, x->request_id_made);
