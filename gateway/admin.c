@@ -4,6 +4,7 @@
 #include "front.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <uv.h>
@@ -14,12 +15,14 @@ struct admin {
     struct generation *generation;
     struct front *front;
     uv_loop_t loop;
-    uv_async_t stop;
+    uv_async_t wake;
     uv_prepare_t prepare;
     uv_check_t check;
     pthread_t thread;
     unsigned connections;
-    _Atomic bool draining;
+    _Atomic bool draining, stopping;
+    _Atomic(struct generation *) next; /* admin_switch() */
+    sem_t switched;
 };
 
 static void answer_text(struct front_request *front_request, unsigned status, const char *type, struct slice body,
@@ -72,9 +75,14 @@ static bool token_fits(const struct admin *admin, const struct request *request)
 
 static void answer_metrics(struct admin *admin, struct front_request *front_request)
 {
+    struct generation_process *process = admin->generation->process;
     struct metrics_sources sources = { .limiter = admit_limiter(admin->generation->admit),
                                        .now_ns = worker_now_ns(),
-                                       .log_lines_dropped = log_dropped(admin->generation->log) };
+                                       .log_lines_dropped = log_dropped(admin->generation->log),
+                                       /* relaxed: counters that publish nothing else */
+                                       .reloads = atomic_load_explicit(&process->reloads, memory_order_relaxed),
+                                       .reloads_failed =
+                                           atomic_load_explicit(&process->reloads_failed, memory_order_relaxed) };
     size_t length = 0;
     char *text = metrics_text(admin->generation->metrics, admin->generation->config, &sources, &length);
     if (text == NULL) {
@@ -185,14 +193,24 @@ static void on_check(uv_check_t *check)
 static void close_all(struct admin *admin)
 {
     front_destroy(&admin->front);
-    uv_close((uv_handle_t *)&admin->stop, NULL);
+    uv_close((uv_handle_t *)&admin->wake, NULL);
     uv_close((uv_handle_t *)&admin->prepare, NULL);
     uv_close((uv_handle_t *)&admin->check, NULL);
 }
 
-static void on_stop(uv_async_t *stop)
+static void on_wake(uv_async_t *wake)
 {
-    close_all(stop->data);
+    struct admin *admin = wake->data;
+    /* acquire: what the generation points to was written before it was put there */
+    struct generation *next = atomic_exchange_explicit(&admin->next, NULL, memory_order_acquire);
+    if (next != NULL) {
+        admin->generation = next;
+        sem_post(&admin->switched);
+    }
+    /* relaxed: the flag only tells what for; uv_async_send() is the publication */
+    if (atomic_load_explicit(&admin->stopping, memory_order_relaxed)) {
+        close_all(admin);
+    }
 }
 
 static void *serve(void *argument)
@@ -208,11 +226,12 @@ struct admin *admin_start(struct generation *generation, int listen_fd, const ch
     struct admin *admin = calloc(1, sizeof *admin);
     CHECK(admin != NULL);
     admin->generation = generation;
+    sem_init(&admin->switched, 0, 0);
     uv_loop_init(&admin->loop);
-    uv_async_init(&admin->loop, &admin->stop, on_stop);
+    uv_async_init(&admin->loop, &admin->wake, on_wake);
     uv_prepare_init(&admin->loop, &admin->prepare);
     uv_check_init(&admin->loop, &admin->check);
-    admin->stop.data = admin->prepare.data = admin->check.data = admin;
+    admin->wake.data = admin->prepare.data = admin->check.data = admin;
     uv_prepare_start(&admin->prepare, on_prepare);
     uv_check_start(&admin->check, on_check);
     struct front_limits limits = { .request_head = 16 * 1024,
@@ -237,10 +256,20 @@ void admin_set_draining(struct admin *admin)
     atomic_store_explicit(&admin->draining, true, memory_order_relaxed); /* see on_request() */
 }
 
+void admin_switch(struct admin *admin, struct generation *generation)
+{
+    atomic_store_explicit(&admin->next, generation, memory_order_release); /* see on_wake() */
+    uv_async_send(&admin->wake);
+    while (sem_wait(&admin->switched) != 0) {
+    }
+}
+
 void admin_stop(struct admin **admin)
 {
-    uv_async_send(&(*admin)->stop);
+    atomic_store_explicit(&(*admin)->stopping, true, memory_order_relaxed); /* see on_wake() */
+    uv_async_send(&(*admin)->wake);
     pthread_join((*admin)->thread, NULL);
+    sem_destroy(&(*admin)->switched);
     free(*admin);
     *admin = NULL;
 }

@@ -15,7 +15,8 @@ struct admin;
 
 /* `listen_fd` is bound and listening; owned by the admin from here on. NULL and a sentence in *why. */
 struct admin *admin_start(struct generation *generation, int listen_fd, const char **why);
-void admin_set_draining(struct admin *admin); /* any thread: /readyz says 503 from now on */
-void admin_stop(struct admin **admin);        /* ends the thread; what it was sending is cut */
+void admin_switch(struct admin *admin, struct generation *generation); /* from now on its pages are about this one */
+void admin_set_draining(struct admin *admin);                          /* any thread: /readyz says 503 from now on */
+void admin_stop(struct admin **admin);                                 /* ends the thread; what it was sending is cut */
 
 #endif

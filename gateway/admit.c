@@ -41,7 +41,7 @@ static size_t in_flight_keys(const struct config *config)
     return most * (size_t)config->sizes.connections;
 }
 
-struct admit *admit_create(const struct config *config)
+struct admit *admit_create(const struct config *config, const struct admit *previous, uint64_t now_ns)
 {
     struct admit *admit = calloc(1, sizeof *admit);
     struct limiter_rule *rules = calloc(config->limit_count + 1, sizeof *rules);
@@ -51,7 +51,10 @@ struct admit *admit_create(const struct config *config)
             rules[i] = rule_of(&config->limits[i]);
         }
         admit->config = config;
-        admit->limiter = limiter_create(rules, config->limit_count, in_flight_keys(config), secret);
+        size_t keys = in_flight_keys(config);
+        admit->limiter = previous != NULL
+                             ? limiter_create_from(previous->limiter, rules, config->limit_count, keys, now_ns)
+                             : limiter_create(rules, config->limit_count, keys, secret);
         admit->held_ns = calloc(config->limit_count + 1, sizeof *admit->held_ns);
     }
     free(rules);

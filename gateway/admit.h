@@ -18,8 +18,9 @@
 
 struct admit; /* what all requests share: the limiter and how long slots are held */
 
-/* Takes memory for all state of all limits. NULL when memory is short. Borrows the config. */
-struct admit *admit_create(const struct config *config);
+/* Takes memory for all state of all limits. `previous`: of the config served until now, whose limits' state lives on by name; NULL at start. NULL when
+ * memory is short. Borrows the config. */
+struct admit *admit_create(const struct config *config, const struct admit *previous, uint64_t now_ns);
 void admit_destroy(struct admit **admit);
 struct limiter *admit_limiter(struct admit *admit);
 

@@ -431,6 +431,7 @@ static void destroy(struct exchange *x)
     }
     free(x->head);
     spool_fini(&x->body);
+    x->tenure->live--;
     x->next = x->worker->spare;
     x->worker->spare = x;
 }
@@ -493,6 +494,7 @@ static void *on_request(void *owner, struct front_request *front, const struct r
     clock_gettime(CLOCK_REALTIME, &wall);
     x->worker = worker;
     x->tenure = worker->tenure;
+    x->tenure->live++;
     x->front = front;
     x->request = request;
     x->step = STEP_HEAD;

@@ -488,6 +488,7 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **sock
         struct connection *connection = calloc(1, sizeof *connection);
         CHECK(connection != NULL); /* 100 bytes: a process this short of memory must not guess who its clients are */
         *socket_context = connection;
+        front->connections++;
         connection->front = front;
         connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         connection->peer = peer_of(mhd);
@@ -499,6 +500,7 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **sock
         return;
     }
     struct connection *connection = *socket_context;
+    front->connections--;
     if (!connection->refused) {
         (void)front->handler->on_connection(front->owner, &connection->peer, -1);
     }

@@ -63,9 +63,11 @@ struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct f
 /* Lets the library run if anything happened since the last call. The owner of the loop calls it once per turn, after everything else of the turn and once
  * more before the loop sleeps (a uv_check and a uv_prepare). */
 void front_turn(struct front *front);
-/* No new connections; every answer from now on closes its connection; idle connections are closed. */
-void front_drain(struct front *front);
-unsigned front_active(const struct front *front); /* requests between on_request and on_done */
+/* No new connections; every answer from now on closes its connection. Idle connections are closed too if `close_idle`, else when they have sent one more request
+ * or been idle for long enough: nobody's request crosses a close. Returns the listening socket, now the caller's: to close, or to give to another front. */
+int front_drain(struct front *front, bool close_idle);
+unsigned front_active(const struct front *front);      /* requests between on_request and on_done */
+unsigned front_connections(const struct front *front); /* open ones */
 /* Ends what is left (on_done comes for each), stops the daemon. The loop must run until its handles are closed. */
 void front_destroy(struct front **front);
 

@@ -253,17 +253,19 @@ struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct f
     return front;
 }
 
-void front_drain(struct front *front)
+int front_drain(struct front *front, bool close_idle)
 {
     front->draining = true;
-    int listen_fd = front_library_quiesce(front);
-    if (listen_fd >= 0) {
-        close(listen_fd);
-    }
-    for (struct deadline *d = front->idles.head.next; d != &front->idles.head; d = d->next) {
+    for (struct deadline *d = front->idles.head.next; close_idle && d != &front->idles.head; d = d->next) {
         shutdown(DEADLINE_OWNER(d, struct connection, deadline)->fd, SHUT_RDWR);
     }
     front->pending = true;
+    return front_library_quiesce(front);
+}
+
+unsigned front_connections(const struct front *front)
+{
+    return front->connections;
 }
 
 unsigned front_active(const struct front *front)
@@ -293,7 +295,7 @@ void front_destroy(struct front **destroyed)
         return;
     }
     if (!front->draining) {
-        front_drain(front);
+        close(front_drain(front, true));
     }
     for (struct front_request *r = front->live; r != NULL; r = r->next_live) {
         front_end_gone(r);

@@ -57,7 +57,7 @@ struct front {
     struct deadline_list heads, idles, bodies, waits; /* ms */
     struct front_request *ready, **ready_end;
     struct front_request *free, *live;
-    unsigned active, blocked, progress;
+    unsigned active, connections, blocked, progress;
     bool pending, in_run, draining, stopping;
 };
 

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-static struct limiter *connection_limiter(const struct config *config)
+/* In-flight counts of client connections; a connection may open under one config and close under another. */
+static struct limiter *connection_limiter(const struct config *config, const struct generation *previous)
 {
     uint8_t secret[LIMITER_SECRET_SIZE];
     if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret) {
@@ -13,31 +14,43 @@ static struct limiter *connection_limiter(const struct config *config)
     uint64_t per_ip = config->sizes.connections_per_ip;
     struct limiter_rule rules[2] = {
         { .name = "connections", .kind = LIMITER_CONCURRENCY, .in_flight = config->sizes.connections },
-        { .name = "connections_per_ip", .kind = LIMITER_CONCURRENCY, .in_flight = per_ip > 0 ? per_ip : 1 },
+        /* counted even where it is not bounded, so that a reload may bound it */
+        { .name = "connections_per_ip",
+          .kind = LIMITER_CONCURRENCY,
+          .in_flight = per_ip > 0 ? per_ip : config->sizes.connections },
     };
-    return limiter_create(rules, 2, per_ip > 0 ? (size_t)config->sizes.connections + 1 : 1, secret);
+    size_t keys = (size_t)config->sizes.connections + 1;
+    return previous != NULL ? limiter_create_from(previous->connections, rules, 2, keys, 1)
+                            : limiter_create(rules, 2, keys, secret);
 }
 
-static bool build(struct generation *generation, unsigned workers, const char **why)
+static bool build(struct generation *generation, unsigned workers, struct generation *previous, uint64_t now_ns,
+                  const char **why)
 {
     const struct config *config = generation->config;
     *why = "out of memory";
     generation->routes = routes_create(config);
     generation->policies = reply_policies_create(config);
-    generation->admit = admit_create(config);
+    generation->admit = admit_create(config, previous != NULL ? previous->admit : NULL, now_ns);
     generation->metrics = metrics_create(config, workers);
     generation->upstreams = upstream_shared_create(config);
-    generation->connections = connection_limiter(config);
-    generation->connections_per_ip = config->sizes.connections_per_ip > 0;
+    generation->connections = connection_limiter(config, previous);
     if (generation->routes == NULL || generation->policies == NULL || generation->admit == NULL ||
         generation->metrics == NULL || generation->upstreams == NULL || generation->connections == NULL) {
         return false;
     }
     generation->log = log_create(config, workers, why);
-    return generation->log != NULL;
+    if (generation->log == NULL) {
+        return false;
+    }
+    if (previous != NULL) {
+        metrics_inherit(generation->metrics, config, previous->metrics, previous->config);
+    }
+    return true;
 }
 
-struct generation *generation_create(struct config *config, unsigned workers, const char **why)
+struct generation *generation_create(struct config *config, unsigned workers, struct generation *previous,
+                                     uint64_t now_ns, const char **why)
 {
     struct generation *generation = calloc(1, sizeof *generation);
     *why = "out of memory";
@@ -46,16 +59,20 @@ struct generation *generation_create(struct config *config, unsigned workers, co
         return NULL;
     }
     generation->config = config;
-    if (!build(generation, workers, why)) {
-        generation_destroy(&generation);
+    generation->process = previous != NULL ? previous->process : NULL;
+    if (!build(generation, workers, previous, now_ns, why)) {
+        generation_destroy(&generation, NULL);
     }
     return generation;
 }
 
-void generation_destroy(struct generation **destroyed)
+void generation_destroy(struct generation **destroyed, const struct generation *heir)
 {
     struct generation *generation = *destroyed;
     *destroyed = NULL;
+    if (heir != NULL && generation->metrics != NULL) {
+        metrics_inherit(heir->metrics, heir->config, generation->metrics, generation->config);
+    }
     CHECK(atomic_load_explicit(&generation->users, memory_order_acquire) == 0); /* see generation.h */
     if (generation->log != NULL) {
         log_destroy(&generation->log);

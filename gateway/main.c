@@ -24,6 +24,8 @@ static const struct command commands[] = {
     { "run", "CONFIG.json", "serve",
       "Serves until SIGTERM or SIGINT, then drains: no new connections, requests in flight finish (at most "
       "timeouts.shutdown), exit 0.\n"
+      "SIGHUP reloads the config: requests in flight end under the old one, limits keep their state; a file with "
+      "errors changes nothing.\n"
       "SIGUSR1 reopens the access log after rotation.\n",
       command_run },
     { "check", "CONFIG.json", "validate a config and exit",

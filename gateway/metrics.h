@@ -16,6 +16,10 @@ struct metrics_worker; /* one thread's block */
 /* Takes its size from the config and keeps nothing of it. NULL when memory is short. */
 MUST_CHECK struct metrics *metrics_create(const struct config *config, unsigned workers);
 void metrics_destroy(struct metrics **metrics);
+/* A reload makes new metrics; counters must not fall because of it. Adds to `into` what `from` counted since it was last inherited from, label by
+ * label of the same name: when `into` begins, and again when the last request of `from` has ended. One thread at a time. */
+void metrics_inherit(struct metrics *into, const struct config *into_config, struct metrics *from,
+                     const struct config *from_config);
 struct metrics_worker *metrics_of(struct metrics *metrics, unsigned worker);
 
 enum metrics_outcome {
@@ -53,6 +57,7 @@ struct metrics_sources {
     bool (*upstream_healthy)(void *user, size_t upstream, size_t server);
     void *user;
     uint64_t log_lines_dropped;
+    uint64_t reloads, reloads_failed;
 };
 /* The whole exposition, malloc'd, NUL-terminated; NULL when memory is short. `config`: the one given to
  * metrics_create(), or one of the same shape: names are taken from it. Any thread, while the workers count. */

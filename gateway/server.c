@@ -17,7 +17,9 @@
 #define WORKERS_MAX 1024
 
 struct server {
-    struct generation *generation;
+    char *path;                    /* of the config file */
+    struct generation *generation; /* that requests begin under now */
+    struct generation *past;       /* that requests in flight still hold */
     unsigned worker_count;
     struct worker *workers[WORKERS_MAX];
     struct admin *admin;
@@ -50,26 +52,48 @@ static void raise_descriptor_limit(const struct config *config)
 
 /* ---- start ---- */
 
-/* fds[worker * listen_count + listener]. */
-static bool open_listeners(struct server *server, int *fds)
+static bool listens_already(const struct generation *running, const char *text)
 {
-    struct config *config = server->generation->config;
+    for (size_t i = 0; running != NULL && i < running->config->listen_count; i++) {
+        if (strcmp(running->config->listens[i].text, text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void close_sockets(const int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+}
+
+/* fds[worker * listen_count + listener]; -1 where the `running` generation has the socket already. Malloc'd; NULL after saying why. */
+static int *open_listeners(const struct server *server, struct config *config, const struct generation *running)
+{
+    size_t count = server->worker_count * config->listen_count;
+    int *fds = malloc(count * sizeof *fds);
     int of_one[WORKERS_MAX];
+    CHECK(fds != NULL);
+    memset(fds, -1, count * sizeof *fds);
     for (size_t l = 0; l < config->listen_count; l++) {
+        if (listens_already(running, config->listens[l].text)) {
+            continue;
+        }
         if (!listener_open(&config->listens[l].address, of_one, server->worker_count)) {
             log_event("cannot listen on %s: %s", config->listens[l].text, strerror(errno));
-            for (size_t i = 0; i < l; i++) {
-                for (unsigned w = 0; w < server->worker_count; w++) {
-                    close(fds[w * config->listen_count + i]);
-                }
-            }
-            return false;
+            close_sockets(fds, count);
+            free(fds);
+            return NULL;
         }
         for (unsigned w = 0; w < server->worker_count; w++) {
             fds[w * config->listen_count + l] = of_one[w];
         }
     }
-    return true;
+    return fds;
 }
 
 static bool start_admin(struct server *server)
@@ -99,11 +123,8 @@ static bool start_workers(struct server *server, const int *fds)
             worker_start(server->generation, w, fds + w * server->generation->config->listen_count, &why);
         if (server->workers[w] == NULL) {
             log_event("cannot start worker %u: %s", w, why);
-            for (unsigned later = w + 1; later < server->worker_count; later++) {
-                for (size_t l = 0; l < server->generation->config->listen_count; l++) {
-                    close(fds[later * server->generation->config->listen_count + l]);
-                }
-            }
+            size_t taken = (w + 1) * server->generation->config->listen_count;
+            close_sockets(fds + taken, (server->worker_count - w - 1) * server->generation->config->listen_count);
             server->worker_count = w; /* those that run are to be stopped */
             return false;
         }
@@ -137,19 +158,114 @@ static void block_signals(sigset_t *signals)
     signal(SIGPIPE, SIG_IGN);
 }
 
+/* ---- reload ---- */
+
+static struct config *load_again(const struct server *server)
+{
+    struct config_errors errors;
+    struct config *config = config_load(server->path, &errors);
+    for (size_t i = 0; i < errors.count && config == NULL; i++) {
+        const struct config_error *e = &errors.list[i];
+        log_event("reload: %s:%zu:%zu: %s: %s", errors.file, e->line, e->column, e->path, e->sentence);
+    }
+    config_errors_free(&errors);
+    return config;
+}
+
+/* All workers take requests under `next` when this returns true; none does when it returns false. */
+static bool switch_workers(struct server *server, struct generation *next, const int *fds)
+{
+    bool good = true;
+    for (unsigned w = 0; w < server->worker_count && good; w++) {
+        struct worker_order order = { .generation = next, .listen_fds = fds + w * next->config->listen_count };
+        sem_init(&order.taken, 0, 0);
+        worker_switch(server->workers[w], &order);
+        while (sem_wait(&order.taken) != 0) {
+        }
+        sem_destroy(&order.taken);
+        good = !order.failed;
+    }
+    return good;
+}
+
+static bool reload(struct server *server)
+{
+    struct config *config = load_again(server);
+    if (config == NULL) {
+        return false;
+    }
+    if (config->workers != server->generation->config->workers) {
+        log_event("reload: \"workers\" takes effect at the next start; %u go on", server->worker_count);
+    }
+    const struct config_admin *was = &server->generation->config->admin, *is = &config->admin;
+    if (was->enabled != is->enabled || (is->enabled && strcmp(was->text, is->text) != 0)) {
+        log_event("reload: \"admin.listen\" takes effect at the next start");
+    }
+    int *fds = open_listeners(server, config, server->generation);
+    if (fds == NULL) {
+        config_free(&config);
+        return false;
+    }
+    const char *why = "";
+    size_t sockets = server->worker_count * config->listen_count;
+    struct generation *next =
+        generation_create(config, server->worker_count, server->generation, worker_now_ns(), &why);
+    if (next == NULL) {
+        log_event("reload: %s", why);
+        close_sockets(fds, sockets);
+        free(fds);
+        return false;
+    }
+    CHECK(switch_workers(server, next, fds)); /* half switched would be two configs at once */
+    free(fds);
+    if (server->admin != NULL) {
+        admin_switch(server->admin, next);
+    }
+    server->generation->next = server->past;
+    server->past = server->generation;
+    server->generation = next;
+    return true;
+}
+
+static void on_reload(struct server *server)
+{
+    bool good = reload(server);
+    /* relaxed: counters that publish nothing else */
+    atomic_fetch_add_explicit(good ? &server->generation->process->reloads
+                                   : &server->generation->process->reloads_failed,
+                              1, memory_order_relaxed);
+    log_event(good ? "reloaded %s" : "reload refused: %s has errors; the config loaded before goes on", server->path);
+}
+
+/* Frees generations that no request holds any more. */
+static void reap(struct server *server)
+{
+    for (struct generation **link = &server->past; *link != NULL;) {
+        struct generation *generation = *link;
+        /* acquire: pairs with the release of the last that left (generation.h) */
+        if (atomic_load_explicit(&generation->users, memory_order_acquire) > 0) {
+            link = &generation->next;
+            continue;
+        }
+        *link = generation->next;
+        generation_destroy(&generation, server->generation);
+    }
+}
+
 static void wait_for_stop(struct server *server, const sigset_t *signals)
 {
+    const struct timespec second = { .tv_sec = 1 };
     for (;;) {
-        int which = 0;
-        (void)sigwait(signals, &which);
+        int which = sigtimedwait(signals, NULL, server->past != NULL ? &second : NULL);
         if (which == SIGTERM || which == SIGINT) {
             return;
         }
         if (which == SIGUSR1) {
             log_reopen(server->generation->log);
-        } else {
-            log_event("SIGHUP: reloading is not supported by this version of weir; restart it to take a new config");
+        } else if (which == SIGHUP) {
+            on_reload(server);
         }
+        reap(server);
     }
 }
 
@@ -185,25 +301,29 @@ static void stop(struct server *server, sigset_t *signals)
     if (server->admin != NULL) {
         admin_stop(&server->admin);
     }
+    reap(server);
     log_event("stopped");
 }
 
 int server_run(struct config *config)
 {
     static struct server server;
+    static struct generation_process process;
     sigset_t signals;
     const char *why;
+    server.path = strdup(config->path);
     server.worker_count = config->workers > 0 ? config->workers : cpus();
-    CHECK(server.worker_count <= WORKERS_MAX);
+    CHECK(server.path != NULL && server.worker_count <= WORKERS_MAX);
     block_signals(&signals);
     raise_descriptor_limit(config);
-    server.generation = generation_create(config, server.worker_count, &why);
+    server.generation = generation_create(config, server.worker_count, NULL, worker_now_ns(), &why);
     if (server.generation == NULL) {
         log_event("cannot start: %s", why);
         return 1;
     }
-    int *fds = calloc(server.worker_count * config->listen_count, sizeof *fds);
-    bool good = fds != NULL && open_listeners(&server, fds);
+    server.generation->process = &process;
+    int *fds = open_listeners(&server, server.generation->config, NULL);
+    bool good = fds != NULL;
     if (good) {
         good = start_workers(&server, fds) && start_admin(&server);
         if (good) {
@@ -213,6 +333,7 @@ int server_run(struct config *config)
         stop(&server, &signals);
     }
     free(fds);
-    generation_destroy(&server.generation);
+    free(server.path);
+    generation_destroy(&server.generation, NULL);
     return good ? 0 : 1;
 }

@@ -4,7 +4,8 @@
 
 #include "config.h"
 
-/* Serves until SIGTERM or SIGINT, drains, and returns the exit code: 0 after a drain, 1 when it could not start (one sentence on stderr says why). A second signal
+/* SIGHUP reads the config's file again and, when it is good, serves it from then on without losing a request; SIGUSR1 reopens the access log.
+ * Serves until SIGTERM or SIGINT, drains, and returns the exit code: 0 after a drain, 1 when it could not start (one sentence on stderr says why). A second signal
  * ends it at once. Takes the config over. */
 int server_run(struct config *config);
 

@@ -9,16 +9,19 @@
 #include "generation.h"
 #include "id.h"
 
+#include <semaphore.h>
+
 struct front;
 struct exchange;
 
 /* A worker's share in one generation. Exchanges point to the one they began under. */
 struct tenure {
-    struct worker *worker;
     struct generation *generation;
     struct metrics_worker *metrics;
     struct log_worker *log;
     struct upstreams *upstreams;
+    unsigned live;       /* exchanges that hold it */
+    struct tenure *next; /* among the worker's past ones */
 };
 
 struct worker {
@@ -34,6 +37,16 @@ struct worker {
 
 /* Starts the thread. `listen_fds`: one per config.listens, bound and listening, owned by the worker from here on. NULL and a sentence in *why. */
 struct worker *worker_start(struct generation *generation, unsigned index, const int *listen_fds, const char **why);
+/* From any thread: requests that begin from now on are of another generation. Listeners whose text is in both configs go on; for a new one `listen_fds`
+ * has a socket (else -1), which is the worker's from here on. Posts `taken` when it is done; `failed`: memory was short and nothing has changed. One order at
+ * a time. */
+struct worker_order {
+    struct generation *generation;
+    const int *listen_fds;
+    bool failed;
+    sem_t taken;
+};
+void worker_switch(struct worker *worker, struct worker_order *order);
 /* From any thread: no new connections, answers close theirs, the thread ends when nothing is in flight, or after timeouts.shutdown. */
 void worker_drain(struct worker *worker);
 void worker_join(struct worker **worker);

@@ -41,7 +41,9 @@ static const struct metrics_sources sources = { .limiter = (const struct limiter
                                                 .upstream_connections = connections_of,
                                                 .upstream_healthy = healthy,
                                                 .user = &usage_calls,
-                                                .log_lines_dropped = 4 };
+                                                .log_lines_dropped = 4,
+                                                .reloads = 6,
+                                                .reloads_failed = 1 };
 
 static char search[] = "GET \"api\".example\\x/v1/search", root[] = "/", per_key[] = "per-key", slots[] = "slots",
             more_slots[] = "more-slots", api[] = "api", other[] = "other", url_1[] = "http://10.1.0.1:9000",
@@ -306,6 +308,8 @@ static void what_every_worker_counted_is_summed(void **state)
         { "weir_open_connections", "2" },
         { "weir_bad_cost_total", "1" },
         { "weir_log_lines_dropped_total", "4" },
+        { "weir_config_reloads_total{result=\"success\"}", "6" },
+        { "weir_config_reloads_total{result=\"failure\"}", "1" },
         { "weir_surprises_total", "1" }, /* status 999 */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -317,6 +321,41 @@ static void what_every_worker_counted_is_summed(void **state)
     metrics_destroy(&metrics);
     assert_null(metrics);
     metrics_destroy(&metrics);
+}
+
+static void an_heir_goes_on_where_the_old_stood_and_late_counts_follow(void **state)
+{
+    (void)state;
+    /* given counts under one config, and another that has the same limits in another order, one gone, one new */
+    struct metrics *old = metrics_create(&config, 2);
+    struct config_limit other_limits[] = { limits[2], { .name = root }, limits[0] };
+    struct config next_config = config;
+    next_config.limits = other_limits;
+    struct metrics *next = metrics_create(&next_config, 2);
+    metrics_decision(metrics_of(old, 0), 0, METRICS_DENIED);
+    metrics_decision(metrics_of(old, 1), 2, METRICS_ALLOWED);
+    metrics_decision(metrics_of(old, 1), 1, METRICS_ALLOWED);
+    metrics_request(metrics_of(old, 0), 1, 200, 1000);
+    metrics_connection(metrics_of(old, 0), 1);
+
+    /* when the next begins */
+    metrics_inherit(next, &next_config, old, &config);
+
+    /* then what has a name in both is there, and what is new is 0 */
+    assert_int_equal(metrics_limit(next, 2).outcomes[METRICS_DENIED], 1);
+    assert_int_equal(metrics_limit(next, 0).outcomes[METRICS_ALLOWED], 1);
+    assert_int_equal(metrics_limit(next, 1).outcomes[METRICS_ALLOWED], 0);
+    assert_int_equal(metrics_open_connections(next), 1);
+
+    /* and when requests of the old end later, each counts once; a connection it opened is closed under the next */
+    metrics_decision(metrics_of(old, 0), 0, METRICS_DENIED);
+    metrics_decision(metrics_of(next, 0), 2, METRICS_DENIED);
+    metrics_connection(metrics_of(next, 1), -1);
+    metrics_inherit(next, &next_config, old, &config);
+    assert_int_equal(metrics_limit(next, 2).outcomes[METRICS_DENIED], 3);
+    assert_int_equal(metrics_open_connections(next), 0);
+    metrics_destroy(&old);
+    metrics_destroy(&next);
 }
 
 static void the_exposition_is_valid_and_its_size_is_fixed_by_the_config(void **state)
@@ -436,6 +475,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_every_worker_counted_is_summed),
+        cmocka_unit_test(an_heir_goes_on_where_the_old_stood_and_late_counts_follow),
         cmocka_unit_test(the_exposition_is_valid_and_its_size_is_fixed_by_the_config),
         cmocka_unit_test(a_config_of_nothing_is_scraped_too),
         cmocka_unit_test(the_start_of_the_process_is_told),
