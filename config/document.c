@@ -6,14 +6,46 @@
 #include "document.h"
 
 #include <jansson.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct scanner {
     struct arena *arena;
     const char *text;
     size_t at, end;
-    bool accepted; /* by jansson, up to the end */
 };
+
+/* ---- memory ----------------------------------------------------------------------------------------------------------- */
+
+/* jansson 2.14 calls a string that it has no memory for an invalid token. So that a good file is not called bad, its allocations
+ * are watched. */
+static _Thread_local bool allocation_failed;
+
+static void *watched_malloc(size_t size)
+{
+    void *memory = malloc(size);
+    allocation_failed = allocation_failed || memory == NULL;
+    return memory;
+}
+
+static void watch_allocations(void)
+{
+    json_set_alloc_funcs(watched_malloc, free);
+}
+
+static json_t *parse(struct arena *arena, const char *text, size_t length, json_error_t *error)
+{
+    static pthread_once_t watched = PTHREAD_ONCE_INIT;
+    pthread_once(&watched, watch_allocations);
+    allocation_failed = false;
+    /* Integers are read as reals, so that one that is too big is met where its bounds are known, not here. */
+    json_t *value = json_loadb(text, length, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, error);
+    if (value == NULL && allocation_failed) {
+        longjmp(*arena->short_of_memory, 1);
+    }
+    return value;
+}
 
 /* ---- strings ---------------------------------------------------------------------------------------------------------- */
 
@@ -47,10 +79,7 @@ static bool take_string(struct scanner *scanner, const char **out, uint32_t *len
     }
     /* Decoded first in place of its own, so that nothing of jansson's is held when the arena may run short. */
     char *decoded = arena_take(scanner->arena, raw_length, 1);
-    json_t *string = json_loadb(raw, raw_length, JSON_DECODE_ANY, NULL);
-    if (string == NULL && scanner->accepted) {
-        longjmp(*scanner->arena->short_of_memory, 1); /* nothing else can be wrong with it */
-    }
+    json_t *string = parse(scanner->arena, raw, raw_length, NULL);
     if (string == NULL) {
         return false; /* the fault was in here */
     }
@@ -169,9 +198,9 @@ static void take_value(struct scanner *scanner, struct document_value *value)
     }
 }
 
-static struct document_value *scan(struct arena *arena, const char *text, size_t length, bool accepted)
+static struct document_value *scan(struct arena *arena, const char *text, size_t length)
 {
-    struct scanner scanner = { .arena = arena, .text = text, .end = length, .accepted = accepted };
+    struct scanner scanner = { .arena = arena, .text = text, .end = length };
     struct document_value *root = arena_take(arena, 1, sizeof *root);
     root->open = true;
     take_value(&scanner, root);
@@ -234,7 +263,7 @@ static void explain(struct arena *arena, const char *text, size_t length, const 
     near = near != NULL ? near + strlen(" near ") : "";
     fault->sentence = sentence_of(arena, error);
     fault->at = error->position < 0 || (size_t)error->position > length ? 0 : token_start(text, error, near);
-    fault->inside = innermost_open(scan(arena, text, fault->at, false));
+    fault->inside = innermost_open(scan(arena, text, fault->at));
 }
 
 /* Values but for one per container have a comma in front of them: a bound on memory that costs nothing to check. */
@@ -263,15 +292,14 @@ const struct document_value *document_parse(struct arena *arena, const char *tex
         fault->sentence = "the file holds more than 2097152 values, which no configuration needs";
         return NULL;
     }
-    /* Integers are read as reals, so that one that is too big is met where its bounds are known, not here. */
     json_error_t error;
-    json_t *accepted = json_loadb(text, length, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &error);
+    json_t *accepted = parse(arena, text, length, &error);
     if (accepted == NULL) {
         explain(arena, text, length, &error, fault);
         return NULL;
     }
     json_decref(accepted);
-    return scan(arena, text, length, true);
+    return scan(arena, text, length);
 }
 
 /* ---- questions -------------------------------------------------------------------------------------------------------- */

@@ -214,15 +214,15 @@ static uint64_t cpu_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* A file of 100,000 routes; %zu in `route` is the number of the route. */
-static char *many_routes(const char *route, size_t *length)
+/* A file of so many routes, each with `route` in it. */
+static char *many_routes(size_t count, const char *route, size_t *length)
 {
     char *text;
     FILE *out = open_memstream(&text, length);
     fputs(
         "{ \"upstreams\": { \"api\": \"http://a\" }, \"limits\": { \"l\": { \"rate\": \"5/second\" } }, \"routes\": [",
         out);
-    for (size_t i = 0; i < 100000; i++) {
+    for (size_t i = 0; i < count; i++) {
         fprintf(out, "%s{ \"path\": \"/v1/resources/%zu/{id}\", %s }", i == 0 ? "" : ",\n", i, route);
     }
     fputs("] }", out);
@@ -234,8 +234,8 @@ static void a_hundred_thousand_routes_load_in_a_moment(void **state)
 {
     (void)state;
     size_t length;
-    char *text = many_routes("\"methods\": [\"GET\", \"PUT\"], \"upstream\": \"api\", \"limits\": [\"l\"], \"cost\": 2",
-                             &length);
+    char *text = many_routes(
+        100000, "\"methods\": [\"GET\", \"PUT\"], \"upstream\": \"api\", \"limits\": [\"l\"], \"cost\": 2", &length);
     uint64_t start = cpu_ms();
     struct config_errors errors;
     struct config *config = load_bytes(text, length, &errors);
@@ -258,7 +258,7 @@ static void a_hundred_thousand_wrong_routes_are_refused_in_a_moment(void **state
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         size_t length;
-        char *text = many_routes(wrong[i], &length);
+        char *text = many_routes(100000, wrong[i], &length);
         uint64_t start = cpu_ms();
         struct config_errors errors;
         assert_null(load_bytes(text, length, &errors));
@@ -303,20 +303,31 @@ static size_t mutate(char *text, size_t length, uint64_t *seed)
     return length;
 }
 
+/* config/full.json, with a path to its token that holds from anywhere. */
+static char *full_example(size_t *length)
+{
+    static char bytes[8192];
+    FILE *file = fopen("config/full.json", "r");
+    assert_non_null(file);
+    bytes[fread(bytes, 1, sizeof bytes - 1, file)] = '\0';
+    fclose(file);
+    char *token = strstr(bytes, "full.token"), *folder = realpath("config", NULL), *text;
+    assert_true(token != NULL && folder != NULL);
+    int printed = asprintf(&text, "%.*s%s/%s", (int)(token - bytes), bytes, folder, token);
+    assert_true(printed > 0);
+    *length = (size_t)printed;
+    free(folder);
+    return text;
+}
+
 static void twenty_thousand_damaged_files_end_in_a_config_or_in_errors(void **state)
 {
     (void)state;
-    FILE *file = fopen("config/full.json", "r");
-    assert_non_null(file);
-    static char original[8192], text[8192 + 4];
-    size_t length = fread(original, 1, sizeof original - 1, file);
-    fclose(file);
-    char *token = strstr(original, "\"full.token\"");
-    assert_non_null(token);
-    memcpy(token, "\"/dev/null\" ",
-           strlen("\"full.token\"")); /* refused: the whole is never quite right, and no file is read */
+    size_t length;
+    char *original = full_example(&length);
+    char *text = malloc(length + 4);
     uint64_t seed = 20240229;
-    size_t refused_as_text = 0;
+    size_t loaded = 0, refused_as_text = 0;
     for (size_t i = 0; i < 20000; i++) {
         memcpy(text, original, length);
         size_t mutated = mutate(text, length, &seed);
@@ -327,10 +338,14 @@ static void twenty_thousand_damaged_files_end_in_a_config_or_in_errors(void **st
             assert_true(errors.list[e].sentence[0] != '\0');
             refused_as_text += strstr(errors.list[e].sentence, "JSON") != NULL;
         }
+        loaded += config != NULL;
         config_errors_free(&errors);
         config_free(&config);
     }
-    assert_in_range(refused_as_text, 4000, 19000); /* both kinds of damage occur */
+    assert_in_range(loaded, 500, 10000); /* all kinds of damage occur */
+    assert_in_range(refused_as_text, 4000, 19000);
+    free(original);
+    free(text);
 }
 
 #if !WATCHED
@@ -370,9 +385,9 @@ static void without_memory_there_is_an_error_not_a_crash(void **state)
 {
     (void)state;
     size_t length;
-    char *text = many_routes("\"upstream\": \"api\", \"host\": \"\\u0061\"", &length);
+    char *text = many_routes(10000, "\"upstream\": \"api\", \"host\": \"\\u0061\"", &length);
     size_t loaded = 0, refused = 0;
-    for (size_t megabytes = 0; megabytes < 320; megabytes += 8) {
+    for (size_t megabytes = 0; megabytes < 40; megabytes++) {
         int result = load_with_little_memory(text, length, megabytes << 20);
         assert_in_range(result, 0, 1);
         loaded += result == 0;
