@@ -303,6 +303,11 @@ static void answer(struct exchange *x)
 static enum step step_relay(struct exchange *x)
 {
     if (!x->response_end && !x->failed) {
+        /* An upstream that answers while it reads gets the rest first: the front drops what comes behind an answer, which it
+         * could not send before anyway. */
+        if (!x->body_ended) {
+            return STEP_RELAY;
+        }
         if (!x->undecided) { /* its body may still come whole in this turn: one write instead of several */
             x->undecided = true;
             x->next = x->worker->undecided;
@@ -521,6 +526,7 @@ static void on_body_end(void *exchange)
     if (x->call != NULL && x->request->body != REQUEST_NO_BODY) {
         upstream_finish(x->call);
     }
+    run(x);
 }
 
 static long on_pull(void *exchange, char *out, size_t size)

@@ -283,6 +283,9 @@ static enum MHD_Result take_body(struct front_request *r, const char *data, size
 {
     struct front *front = r->front;
     size_t length = *size;
+    if (r->park == PARK_SUSPENDED) {
+        return MHD_YES; /* just now, and the library offers the next chunk all the same: not taken, it comes again */
+    }
     *size = 0;
     front->progress++;
     r->body_bytes += length;
