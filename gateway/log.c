@@ -382,6 +382,14 @@ static int start_writer(struct log *log)
     return failed;
 }
 
+/* For people, and which file: one thread makes logs, at start and at a reload. */
+static const char *sentence(const char *path, int error)
+{
+    static char text[512];
+    snprintf(text, sizeof text, "access log %s: %s", path != NULL ? path : "to a standard stream", strerror(error));
+    return text;
+}
+
 struct log *log_create(const struct config *config, unsigned workers, const char **why)
 {
     CHECK(workers > 0);
@@ -408,7 +416,7 @@ struct log *log_create(const struct config *config, unsigned workers, const char
     int failed =
         !sink_init(&log->sink, path, stream) || (log->wake = eventfd(0, EFD_CLOEXEC)) < 0 ? errno : start_writer(log);
     if (failed != 0) {
-        *why = strerror(failed);
+        *why = sentence(path, failed);
         log_destroy(&log);
         return NULL;
     }

@@ -15,7 +15,7 @@
 struct log;        /* the process's: file, writer thread */
 struct log_worker; /* one thread's ring */
 
-/* NULL and one sentence (static or errno's text) in *why when the file cannot be opened. Keeps nothing of config. */
+/* NULL and one sentence in *why (static: one thread creates logs) when that fails. Keeps nothing of config. */
 MUST_CHECK struct log *log_create(const struct config *config, unsigned workers, const char **why);
 /* Writes out what the rings hold (waiting at most a second for a slow reader), stops the thread, closes the file. The
  * workers have ended. */

@@ -3,6 +3,8 @@
 
 #include "worker.h"
 
+#define KEY_TEXT 1025 /* as much of a key as the log writes, and NUL */
+
 static const char *verdict_text(const struct outcome *o)
 {
     if (o->route < 0) {
@@ -21,11 +23,44 @@ static const char *verdict_text(const struct outcome *o)
     return "error";
 }
 
+/* The limit that the log tells of: the first that refused, else the closest to exhaustion. */
+static const struct reply_limit *told(const struct admission *a)
+{
+    if (a->denied_count > 0) {
+        return &a->denied[0];
+    }
+    return a->verdict == ADMIT_PASS && a->count > 0 ? &a->closest : NULL;
+}
+
+/* Its key, for people. NULL unless the operator wants keys in the log, or when it was too long to be one. */
+static const char *key_text(const struct config *config, const struct outcome *o, const struct reply_limit *limit,
+                            char *text, size_t text_size)
+{
+    if (!config->log.keys || limit == NULL) {
+        return NULL;
+    }
+    const struct config_limit *of = &config->limits[limit->limit];
+    char key[IDENTITY_KEY_MAX];
+    size_t length = 0;
+    switch (identity_key(o->request, o->identity, &config->routes[o->route], of, key, sizeof key, &length)) {
+    case IDENTITY_KEY:
+        break;
+    case IDENTITY_MISSING:
+        length = 0;
+        break;
+    case IDENTITY_TOO_LONG:
+        return NULL;
+    }
+    (void)identity_key_text(key, length, of, text, text_size);
+    return text;
+}
+
 static void write_log(struct tenure *tenure, const struct outcome *o, uint64_t now_ns)
 {
     const struct config *config = tenure->generation->config;
     const struct admission *a = o->admission;
-    const struct reply_limit *limit = a->denied_count > 0 ? &a->denied[0] : a->count > 0 ? &a->closest : NULL;
+    const struct reply_limit *limit = told(a);
+    char key[KEY_TEXT];
     struct log_line line = {
         .realtime_ns = o->began_realtime_ns,
         .request_id = o->request_id,
@@ -43,6 +78,7 @@ static void write_log(struct tenure *tenure, const struct outcome *o, uint64_t n
         .verdict = verdict_text(o),
         .limit = limit != NULL ? config->limits[limit->limit].name : NULL,
         .key_hash = a->key_hash,
+        .key = key_text(config, o, limit, key, sizeof key),
         .retry_after_s = a->denied_count > 0 ? limit->retry_after_s : 0,
         .denied = a->verdict == ADMIT_LIMITED || a->verdict == ADMIT_KEYLESS,
     };

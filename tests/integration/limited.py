@@ -9,7 +9,10 @@ Rates of tests are per hour where a bucket must not refill while the test runs.
 """
 import concurrent.futures
 import re
+import signal
 import time
+
+from harness import SANITIZER, SLOW
 
 
 def rate(tokens_per_time, burst=None, key=None, **more):
@@ -48,6 +51,23 @@ def decisions(weir, limit):
 def answered(weir, status_class):
     """How many requests were answered so, over all routes."""
     return weir.metrics().sum("weir_requests_total", status_class=status_class)
+
+
+def ended(weir, which=signal.SIGTERM, timeout=10.0):
+    """Ends a gateway before its test does: (exit status, what it wrote to stdout, and to stderr)."""
+    weir.process.send_signal(which)
+    return waited(weir, timeout)
+
+
+def waited(weir, timeout=10.0):
+    """Waits for a gateway that ends by itself: the same."""
+    try:
+        status, out, err = weir.process.wait(timeout * SLOW), weir.stdout(), weir.stderr()
+    finally:
+        weir.kill()
+    if SANITIZER.search(err):
+        raise AssertionError(f"a report on stderr:\n{err}")
+    return status, out, err
 
 
 def together(count, task, threads=16):

@@ -297,7 +297,7 @@ static void a_file_that_cannot_be_opened_is_told_at_once(void **state)
     struct config config = config_of(nowhere);
     const char *why = NULL;
     assert_null(log_create(&config, 1, &why));
-    assert_string_equal(why, "No such file or directory");
+    assert_string_equal(why, "access log no/such/file: No such file or directory");
 }
 
 static void lines_are_written_while_the_worker_goes_on(void **state)
