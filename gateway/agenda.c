@@ -63,8 +63,8 @@ void agenda_plan(struct agenda *agenda, const struct deadline_list *list)
 
 struct agenda *agenda_create(struct uv_loop_s *loop, const struct agenda_events *events, void *user)
 {
-    struct agenda *agenda = calloc(1, sizeof(*agenda));
-    if (!agenda) {
+    struct agenda *agenda = calloc(1, sizeof *agenda);
+    if (agenda == NULL) {
         return NULL;
     }
     uv_idle_init(loop, &agenda->turn);

@@ -1,8 +1,10 @@
-/* agenda: what the upstreams of one worker still have to do: before the loop sleeps again, and when a deadline is due.
+/* agenda: what the upstreams of one worker still have to do: before the loop sleeps again, and when a deadline is
+ * due.
  *
- * One idle handle and one timer for everything: the idle handle is active only while something is left to do, so that the loop does
- * not sleep; the timer is set for the earliest deadline known and not moved when that deadline is cleared (most are, long before they
- * are due): it then rings once for nothing. Setting a deadline is a few pointer writes, no timer is started per request.
+ * One idle handle and one timer for everything: the idle handle is active only while something is left to do, so that
+ * the loop does not sleep; the timer is set for the earliest deadline known and not moved when that deadline is
+ * cleared (most are, long before they are due): it then rings once for nothing. Setting a deadline is a few pointer
+ * writes, no timer is started per request.
  */
 #ifndef WEIR_AGENDA_H
 #define WEIR_AGENDA_H

@@ -13,7 +13,7 @@ static void wait_for(struct dial *dial, enum dial_wait what, struct list *queue)
 {
     struct pool *pool = dial->pool;
     dial->wait = what;
-    if (queue) {
+    if (queue != NULL) {
         list_append(queue, &dial->link);
     }
     if (dial->deadline.next == NULL) {
@@ -28,12 +28,12 @@ static void choose(struct dial *dial)
 {
     struct pool *pool = dial->pool;
     size_t avoid = BALANCE_NONE;
-    if (dial->server) {
+    if (dial->server != NULL) {
         avoid = (size_t)(dial->server - pool->servers);
         balance_end(dial->server->balance);
     }
-    size_t chosen = balance_choose(pool->shared->servers, pool->config->server_count, dial->moved ? avoid : BALANCE_NONE,
-                                   agenda_now(pool->agenda), &pool->random);
+    size_t chosen = balance_choose(pool->shared->servers, pool->config->server_count,
+                                   dial->moved ? avoid : BALANCE_NONE, agenda_now(pool->agenda), &pool->random);
     dial->server = &pool->servers[chosen];
     dial->attempts = 0;
     balance_begin(dial->server->balance);
@@ -56,7 +56,6 @@ static void succeed(struct dial *dial, struct uplink *uplink)
 
 static void give_up(struct dial *dial, enum upstream_failure failure, const char *detail)
 {
-    dial->pool->failures++;
     stop_waiting(dial);
     deadline_clear(&dial->deadline);
     dial->events->on_undialed(dial, failure, detail);
@@ -90,7 +89,7 @@ static void next_address(struct dial *dial, const char *detail)
 static void find_room(struct dial *dial)
 {
     struct uplink *uplink = dial->fresh ? NULL : pool_take(dial->pool, NULL);
-    if (uplink) {
+    if (uplink != NULL) {
         succeed(dial, uplink);
     } else if (dial->fresh && pool_drop_oldest(dial->pool)) {
         attempt(dial);
@@ -103,14 +102,14 @@ static void attempt(struct dial *dial)
 {
     struct pool_server *server = dial->server;
     struct uplink *kept = dial->fresh ? NULL : pool_take(dial->pool, server);
-    if (kept) {
+    if (kept != NULL) {
         succeed(dial, kept);
         return;
     }
     enum pool_refusal why;
     const char *problem = NULL;
     dial->uplink = pool_open(server, &why, &problem);
-    if (dial->uplink) {
+    if (dial->uplink != NULL) {
         dial->uplink->dial = dial;
         wait_for(dial, DIAL_CONNECT, NULL);
         return;
@@ -154,12 +153,12 @@ void dial_again(struct dial *dial)
 
 void dial_stop(struct dial *dial)
 {
-    if (!dial->pool) {
+    if (dial->pool == NULL) {
         return;
     }
     stop_waiting(dial);
     deadline_clear(&dial->deadline);
-    if (dial->uplink) {
+    if (dial->uplink != NULL) {
         dial->uplink->dial = NULL;
         pool_drop(&dial->uplink);
     }
@@ -171,7 +170,7 @@ void dial_on_connected(struct uplink *uplink, const char *problem)
 {
     struct dial *dial = uplink->dial;
     struct pool *pool = dial->pool;
-    if (!problem) {
+    if (problem == NULL) {
         balance_succeeded(dial->server->balance);
         pool->connects_made++;
         succeed(dial, uplink);

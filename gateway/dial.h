@@ -1,5 +1,5 @@
-/* dial: gets one call a connection: chooses a server, takes a kept connection or opens one, waits for its turn, its address, its answer,
- * and tries the next address or another server when one fails; all within the connect timeout.
+/* dial: gets one call a connection: chooses a server, takes a kept connection or opens one, waits for its turn, its
+ * address, its answer, and tries the next address or another server when one fails; all within the connect timeout.
  *
  *   start ──► kept connection at hand ─────────────────────────────────────────────► on_dialed
  *     │

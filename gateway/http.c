@@ -1,9 +1,10 @@
 /* http: bytes from an upstream → response heads and bodies, by llhttp.
  *
- * llhttp is lenient in places where leniency desynchronises a connection, and how lenient depends on how it was compiled. So it gets
- * never more than one section at a time: a head, a chunk's size line, a chunk's bytes, the CRLF after them, the trailers; and
- * sections of lines pass the guard in lines.c first. llhttp decides what the fields mean; at the end of each section the two must
- * agree on where in the message they are. What comes after the last section is surplus and never parsed.
+ * llhttp is lenient in places where leniency desynchronises a connection, and how lenient depends on how it was
+ * compiled. So it gets never more than one section at a time: a head, a chunk's size line, a chunk's bytes, the CRLF
+ * after them, the trailers; and sections of lines pass the guard in lines.c first. llhttp decides what the fields
+ * mean; at the end of each section the two must agree on where in the message they are. What comes after the last
+ * section is surplus and never parsed.
  *
  *   HEAD ──► BODY ──────────────────────────────────────────► IDLE        (IDLE: nothing outstanding)
  *    │  └──► CHUNK_SIZE ─► CHUNK_DATA ─► CHUNK_END ─┐          ▲
@@ -11,9 +12,8 @@
  *    │         └─► TRAILERS ───────────────────────────────────┤
  *    └──► (no body) ───────────────────────────────────────────┘
  *
- * Names and values are copied: a head seldom arrives in one piece that outlives its reading. They are laid end to end in one text:
- * reason, name, value, name, value …, so that lengths suffice until the head is complete and the text may move while it grows.
- * Trailers are checked and dropped.
+ * A head is copied as it comes, once: it seldom arrives in one piece that outlives its reading. llhttp parses the
+ * copy, and names and values are slices of it. Trailers are checked and dropped.
  */
 #include "http.h"
 
@@ -22,10 +22,10 @@
 #include <llhttp.h>
 #include <stdlib.h>
 
-#define FIELDS_MAX     256  /* fields of one response; the front sends fewer to a client than it takes from one */
-#define FIELDS_START   32   /* what nearly every response has fewer of */
-#define TEXT_START     2048 /* so do heads */
-#define CHUNK_LINE_MAX 1024 /* 16 digits and an extension that nobody uses; without a bound, body bytes that no one counts */
+#define FIELDS_MAX   256  /* fields of one response; the front sends fewer to a client than it takes from one */
+#define FIELDS_START 32   /* what nearly every response has fewer of */
+#define TEXT_START   2048 /* so do heads */
+#define CHUNK_LINE   1024 /* 16 digits and an extension that nobody uses; unbounded it would be bytes no one counts */
 
 enum phase { IDLE, HEAD, BODY, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILERS, UPGRADED };
 
@@ -41,18 +41,18 @@ struct http_parser {
     unsigned interims;
     uint64_t body_left; /* BODY, CHUNK_DATA */
 
-    struct lines lines;  /* HEAD, CHUNK_SIZE, CHUNK_END, TRAILERS */
+    struct lines lines; /* HEAD, CHUNK_SIZE, CHUNK_END, TRAILERS */
 
-    char *text;
+    char *text; /* the head's bytes */
     size_t text_length, text_size;
-    size_t reason_length;
-    struct field *fields; /* only lengths are set before the head is complete */
+    struct slice reason;
+    struct field *fields; /* and one that is being read */
     size_t field_count, field_size;
 };
 
 static int refuse(struct http_parser *parser, const char *problem)
 {
-    if (!parser->problem) {
+    if (parser->problem == NULL) {
         parser->problem = problem;
     }
     return -1;
@@ -71,21 +71,13 @@ static struct http_parser *self(llhttp_t *llhttp)
     return llhttp->data;
 }
 
-static int append(struct http_parser *parser, const char *at, size_t length)
+/* llhttp tells of a text in pieces when it came in pieces; in the copy they lie end to end. */
+static void extend(struct slice *text, const char *at, size_t length)
 {
-    size_t needed = parser->text_length + length;
-    if (needed > parser->text_size) {
-        size_t size = needed > 2 * parser->text_size ? needed : 2 * parser->text_size;
-        char *text = realloc(parser->text, size);
-        if (!text) {
-            return refuse(parser, "memory is short");
-        }
-        parser->text = text;
-        parser->text_size = size;
+    if (text->length == 0) {
+        text->at = at;
     }
-    memcpy(parser->text + parser->text_length, at, length);
-    parser->text_length = needed;
-    return 0;
+    text->length += length;
 }
 
 static int on_status(llhttp_t *llhttp, const char *at, size_t length)
@@ -97,8 +89,8 @@ static int on_status(llhttp_t *llhttp, const char *at, size_t length)
             return refuse(parser, "a control byte in the reason");
         }
     }
-    parser->reason_length += length;
-    return append(parser, at, length);
+    extend(&parser->reason, at, length);
+    return 0;
 }
 
 /* The field whose name or value is being read. */
@@ -107,40 +99,33 @@ static struct field *current_field(struct http_parser *parser)
     return &parser->fields[parser->field_count];
 }
 
-static bool in_trailers(const struct http_parser *parser)
-{
-    return parser->phase == TRAILERS;
-}
-
 static int on_header_field(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct http_parser *parser = self(llhttp);
-    if (in_trailers(parser)) {
-        return 0;
-    }
-    if (memchr(at, ' ', length)) {
+    if (memchr(at, ' ', length) != NULL) {
         return refuse(parser, "white space in a field name");
     }
-    current_field(parser)->name.length += length;
-    return append(parser, at, length);
+    if (parser->phase == HEAD) {
+        extend(&current_field(parser)->name, at, length);
+    }
+    return 0;
 }
 
 static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct http_parser *parser = self(llhttp);
-    if (in_trailers(parser)) {
-        return 0;
+    if (parser->phase == HEAD) {
+        extend(&current_field(parser)->value, at, length);
     }
-    current_field(parser)->value.length += length;
-    return append(parser, at, length);
+    return 0;
 }
 
 static bool make_room_for_field(struct http_parser *parser)
 {
     if (parser->field_count == parser->field_size) {
         size_t size = 2 * parser->field_size;
-        struct field *fields = realloc(parser->fields, size * sizeof(*fields));
-        if (!fields) {
+        struct field *fields = realloc(parser->fields, size * sizeof *fields);
+        if (fields == NULL) {
             return refuse(parser, "memory is short") == 0;
         }
         parser->fields = fields;
@@ -153,50 +138,43 @@ static bool make_room_for_field(struct http_parser *parser)
 static int on_header_value_complete(llhttp_t *llhttp)
 {
     struct http_parser *parser = self(llhttp);
-    if (in_trailers(parser)) {
+    if (parser->phase != HEAD) {
         return 0;
     }
     struct field *field = current_field(parser);
     if (field->name.length == 0) {
         return refuse(parser, "a field without a name");
     }
-    while (field->value.length > 0 && (parser->text[parser->text_length - 1] == ' ' ||
-                                       parser->text[parser->text_length - 1] == '\t')) {
-        field->value.length--;
-        parser->text_length--;
-    }
-    if (parser->field_count + 1 == FIELDS_MAX) {
+    field->value = slice_trim(field->value);
+    if (++parser->field_count > FIELDS_MAX) {
         return refuse(parser, "too many fields");
     }
-    parser->field_count++;
     return make_room_for_field(parser) ? 0 : -1;
 }
 
-/* The text has stopped moving: lengths become slices. */
-static void place_fields(struct http_parser *parser)
+/* RFC 9112 §6.1, §6.2: at most one of Transfer-Encoding and Content-Length, and once; the former exactly chunked, not
+ * from HTTP/1.0, and only where a body may be. Counted here: llhttp does not see a coding that is empty, and a length
+ * or coding that it does not see must not be one that a client sees. */
+static const char *framing_problem(const struct http_parser *parser)
 {
-    const char *at = parser->text + parser->reason_length;
+    const llhttp_t *llhttp = &parser->llhttp;
+    unsigned codings = 0, lengths = 0;
     for (size_t i = 0; i < parser->field_count; i++) {
-        struct field *field = &parser->fields[i];
-        field->name.at = at;
-        field->value.at = at + field->name.length;
-        at = field->value.at + field->value.length;
-    }
-}
-
-/* RFC 9112 §6.1: exactly chunked, once, and not from HTTP/1.0. llhttp has refused it together with Content-Length. */
-static bool transfer_encoding_is_chunked(const struct http_parser *parser)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < parser->field_count; i++) {
-        if (slice_equals_nocase(parser->fields[i].name, SLICE("Transfer-Encoding"))) {
-            count++;
-            if (!slice_equals_nocase(parser->fields[i].value, SLICE("chunked"))) {
-                return false;
-            }
+        const struct field *field = &parser->fields[i];
+        if (slice_equals_nocase(field->name, SLICE("Transfer-Encoding"))) {
+            codings += slice_equals_nocase(field->value, SLICE("chunked")) ? 1 : 2;
+        } else if (slice_equals_nocase(field->name, SLICE("Content-Length"))) {
+            lengths++;
         }
     }
-    return count == 1 && parser->llhttp.http_minor == 1 && !(parser->llhttp.flags & F_CONTENT_LENGTH);
+    bool may_be_coded = llhttp->http_minor == 1 && llhttp->status_code >= 200 && llhttp->status_code != 204;
+    if (codings > may_be_coded || (codings == 1) != ((llhttp->flags & F_CHUNKED) != 0)) {
+        return "a Transfer-Encoding other than exactly chunked, or where none may be";
+    }
+    if (codings + lengths > 1 || (lengths == 1) != ((llhttp->flags & F_CONTENT_LENGTH) != 0)) {
+        return "more than one length of the body";
+    }
+    return NULL;
 }
 
 /* RFC 9112 §6.3 */
@@ -220,12 +198,8 @@ static bool persists(const struct http_parser *parser)
 static const char *head_problem(const struct http_parser *parser)
 {
     unsigned status = parser->llhttp.status_code;
-    unsigned flags = parser->llhttp.flags;
     if (status < 100 || status > 599) {
         return "a status outside 100 to 599";
-    }
-    if (flags & F_TRANSFER_ENCODING && (!transfer_encoding_is_chunked(parser) || status < 200 || status == 204)) {
-        return "a Transfer-Encoding other than exactly chunked, or where none may be";
     }
     if (status == 101 && !(parser->upgrade_request && parser->llhttp.upgrade)) {
         return "101 without an upgrade";
@@ -233,14 +207,14 @@ static const char *head_problem(const struct http_parser *parser)
     if (parser->interim && parser->interims > HTTP_INTERIM_MAX) {
         return "too many interim responses";
     }
-    return NULL;
+    return framing_problem(parser);
 }
 
 static void enter_body(struct http_parser *parser, const struct http_head *head)
 {
     switch (head->body) {
     case HTTP_CHUNKED:
-        begin_lines(parser, CHUNK_SIZE, LINES_CHUNK_SIZE, CHUNK_LINE_MAX);
+        begin_lines(parser, CHUNK_SIZE, LINES_CHUNK_SIZE, CHUNK_LINE);
         break;
     case HTTP_LENGTH:
         parser->phase = BODY;
@@ -262,9 +236,8 @@ static int on_headers_complete(llhttp_t *llhttp)
     unsigned status = llhttp->status_code;
     parser->interim = status < 200 && status != 101;
     parser->interims += parser->interim;
-    place_fields(parser);
     const char *problem = head_problem(parser);
-    if (problem) {
+    if (problem != NULL) {
         return refuse(parser, problem);
     }
     if (parser->interim) {
@@ -272,7 +245,7 @@ static int on_headers_complete(llhttp_t *llhttp)
     }
     struct http_head head = {
         .status = status,
-        .reason = { parser->text, parser->reason_length },
+        .reason = parser->reason,
         .fields = parser->fields,
         .field_count = parser->field_count,
         .body = framing(parser),
@@ -344,9 +317,46 @@ static void forget_head(struct http_parser *parser)
 {
     parser->stale = false;
     parser->text_length = 0;
-    parser->reason_length = 0;
+    parser->reason = (struct slice){ NULL, 0 };
     parser->field_count = 0;
     *current_field(parser) = (struct field){ 0 };
+}
+
+static struct slice moved(struct slice slice, const char *from, const char *to)
+{
+    return slice.length > 0 ? (struct slice){ to + (slice.at - from), slice.length } : slice;
+}
+
+static bool make_room_for_text(struct http_parser *parser, size_t size)
+{
+    char *text = malloc(size);
+    if (text == NULL) {
+        return refuse(parser, "memory is short") == 0;
+    }
+    memcpy(text, parser->text, parser->text_length);
+    parser->reason = moved(parser->reason, parser->text, text);
+    for (size_t i = 0; i <= parser->field_count; i++) {
+        struct field *field = &parser->fields[i];
+        field->name = moved(field->name, parser->text, text);
+        field->value = moved(field->value, parser->text, text);
+    }
+    free(parser->text);
+    parser->text = text;
+    parser->text_size = size;
+    return true;
+}
+
+/* Where the head's new bytes are from now on; NULL when there is no memory for them. */
+static const char *keep(struct http_parser *parser, const char *data, size_t length)
+{
+    size_t needed = parser->text_length + length;
+    if (needed > parser->text_size && !make_room_for_text(parser, 2 * needed)) {
+        return NULL;
+    }
+    char *kept = parser->text + parser->text_length;
+    memcpy(kept, data, length);
+    parser->text_length = needed;
+    return kept;
 }
 
 static void execute(struct http_parser *parser, const char *data, size_t length)
@@ -366,19 +376,22 @@ static size_t feed_lines(struct http_parser *parser, const char *data, size_t le
     }
     size_t taken;
     const char *problem = lines_take(&parser->lines, data, length, &taken);
-    if (problem) {
+    if (problem != NULL) {
         refuse(parser, problem);
         return 0;
     }
     bool over = parser->lines.over; /* before llhttp's words begin the next section */
-    execute(parser, data, taken);
-    if (parser->problem || !over) {
+    const char *lines = phase == HEAD ? keep(parser, data, taken) : data;
+    if (lines != NULL) {
+        execute(parser, lines, taken);
+    }
+    if (parser->problem != NULL || !over) {
         return taken;
     }
     if (parser->interim) {
         await_head(parser, parser->lines.room);
     } else if (phase == CHUNK_END) {
-        begin_lines(parser, CHUNK_SIZE, LINES_CHUNK_SIZE, CHUNK_LINE_MAX);
+        begin_lines(parser, CHUNK_SIZE, LINES_CHUNK_SIZE, CHUNK_LINE);
     } else if (COUNT_IF(parser->phase == phase)) {
         refuse(parser, "the framing is not what it seems");
     }
@@ -391,7 +404,7 @@ static size_t feed_body(struct http_parser *parser, const char *data, size_t len
     parser->body_left -= taken;
     execute(parser, data, taken);
     if (parser->phase == CHUNK_DATA && parser->body_left == 0) {
-        begin_lines(parser, CHUNK_END, LINES_CHUNK_END, CHUNK_LINE_MAX);
+        begin_lines(parser, CHUNK_END, LINES_CHUNK_END, CHUNK_LINE);
     }
     return taken;
 }
@@ -417,7 +430,7 @@ static size_t feed_some(struct http_parser *parser, const char *data, size_t len
 const char *http_feed(struct http_parser *parser, const char *data, size_t length, size_t *used)
 {
     size_t fed = 0;
-    while (fed < length && !parser->problem && parser->phase != UPGRADED) {
+    while (fed < length && parser->problem == NULL && parser->phase != UPGRADED) {
         fed += feed_some(parser, data + fed, length - fed);
     }
     *used = fed;
@@ -426,7 +439,7 @@ const char *http_feed(struct http_parser *parser, const char *data, size_t lengt
 
 const char *http_eof(struct http_parser *parser)
 {
-    if (parser->problem || parser->phase == IDLE || parser->phase == UPGRADED) {
+    if (parser->problem != NULL || parser->phase == IDLE || parser->phase == UPGRADED) {
         return parser->problem;
     }
     if (parser->phase == BODY && parser->body_left > UINT64_MAX / 2) {
@@ -441,7 +454,7 @@ const char *http_eof(struct http_parser *parser)
 
 void http_expect(struct http_parser *parser, bool head_request, bool upgrade_request)
 {
-    CHECK(!parser->problem);
+    CHECK(parser->problem == NULL);
     parser->head_request = head_request;
     parser->upgrade_request = upgrade_request;
     parser->interims = 0;
@@ -455,13 +468,13 @@ bool http_upgraded(const struct http_parser *parser)
 
 bool http_complete(const struct http_parser *parser)
 {
-    return parser->phase == IDLE && !parser->problem;
+    return parser->phase == IDLE && parser->problem == NULL;
 }
 
 struct http_parser *http_create(const struct http_events *events, void *user)
 {
-    struct http_parser *parser = calloc(1, sizeof(*parser));
-    if (!parser) {
+    struct http_parser *parser = calloc(1, sizeof *parser);
+    if (parser == NULL) {
         return NULL;
     }
     parser->events = events;
@@ -470,8 +483,8 @@ struct http_parser *http_create(const struct http_events *events, void *user)
     parser->text_size = TEXT_START;
     parser->field_size = FIELDS_START;
     parser->text = malloc(parser->text_size);
-    parser->fields = malloc(parser->field_size * sizeof(*parser->fields));
-    if (!parser->text || !parser->fields) {
+    parser->fields = malloc(parser->field_size * sizeof *parser->fields);
+    if (parser->text == NULL || parser->fields == NULL) {
         http_destroy(&parser);
     }
     return parser;
@@ -479,7 +492,7 @@ struct http_parser *http_create(const struct http_events *events, void *user)
 
 void http_destroy(struct http_parser **parser)
 {
-    if (*parser) {
+    if (*parser != NULL) {
         free((*parser)->text);
         free((*parser)->fields);
         free(*parser);

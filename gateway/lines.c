@@ -5,7 +5,7 @@
 
 /* Between these, byte for byte. The reason may be missing together with its space: harmless, and common. */
 static const char status_low[] = "HTTP/1.0 000 ", status_high[] = "HTTP/1.1 999 ";
-#define STATUS_LENGTH (sizeof(status_low) - 1)
+#define STATUS_LENGTH (sizeof status_low - 1)
 
 void lines_begin(struct lines *lines, enum lines_kind kind, size_t room)
 {
@@ -74,12 +74,12 @@ const char *lines_take(struct lines *lines, const char *data, size_t length, siz
     while (*taken < length && !lines->over) {
         const char *line = data + *taken;
         const char *lf = memchr(line, '\n', length - *taken);
-        size_t part = lf ? (size_t)(lf - line) + 1 : length - *taken;
+        size_t part = lf != NULL ? (size_t)(lf - line) + 1 : length - *taken;
         if (part > lines->room) {
             return lines->kind == LINES_HEAD ? "the head is too large" : "a chunk's line or the trailers are too large";
         }
         const char *problem = take_part(lines, line, part);
-        if (problem) {
+        if (problem != NULL) {
             return problem;
         }
         lines->room -= part;

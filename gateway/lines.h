@@ -1,9 +1,9 @@
 /* lines: the lines of a message's framing, walked before a parser sees them (RFC 9112 §2.2, §5.2, §7.1).
  *
- * Everything in an HTTP/1.1 message but bodies is lines, and parsers differ in what else they take for one: that is what
- * desynchronises connections. A section of lines may arrive in pieces of any size; it passes only if every line ends in CR LF, has no
- * other CR or LF, does not begin with white space (a folded field), and the section keeps to its size. What stands in the lines is the
- * parser's affair, but for the status line's first bytes. Pure.
+ * Everything in an HTTP/1.1 message but bodies is lines, and parsers differ in what else they take for one: that is
+ * what desynchronises connections. A section of lines may arrive in pieces of any size; it passes only if every line
+ * ends in CR LF, has no other CR or LF, does not begin with white space (a folded field), and the section keeps to
+ * its size. What stands in the lines is the parser's affair, but for the status line's first bytes. Pure.
  */
 #ifndef WEIR_LINES_H
 #define WEIR_LINES_H
@@ -31,7 +31,8 @@ struct lines {
 
 void lines_begin(struct lines *lines, enum lines_kind kind, size_t room);
 
-/* How many of the bytes belong to the section, in *taken; lines->over says whether it ended with them. NULL, or a static sentence. */
+/* How many of the bytes belong to the section, in *taken; lines->over says whether it ended with them. NULL, or a
+ * static sentence. */
 MUST_CHECK const char *lines_take(struct lines *lines, const char *data, size_t length, size_t *taken);
 
 #endif

@@ -76,6 +76,6 @@ static inline void list_move(struct list *to, struct list *from)
     }
 }
 
-#define LIST_OWNER(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define LIST_OWNER(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

@@ -32,7 +32,7 @@ static bool keep(struct outbound *outbound, const struct slice *parts, size_t co
         if (needed > outbound->kept_size) {
             size_t size = needed > 2 * outbound->kept_size ? needed : 2 * outbound->kept_size;
             char *kept = realloc(outbound->kept, size);
-            if (!kept) {
+            if (kept == NULL) {
                 return false;
             }
             outbound->kept = kept;
@@ -44,13 +44,16 @@ static bool keep(struct outbound *outbound, const struct slice *parts, size_t co
     return true;
 }
 
-static enum outbound_result write_parts(struct outbound *outbound, struct uplink *uplink, const struct slice *body, size_t count)
+static enum outbound_result write_parts(struct outbound *outbound, struct uplink *uplink, const struct slice *body,
+                                        size_t count)
 {
     struct slice parts[2 + BODY_PARTS];
     size_t n = 0;
     if (!outbound->head_written) {
         parts[n++] = outbound->request.head;
-        parts[n++] = (struct slice){ outbound->kept, outbound->kept_length };
+        if (outbound->kept_length > 0) {
+            parts[n++] = (struct slice){ outbound->kept, outbound->kept_length };
+        }
         outbound->head_written = true;
         http_expect(uplink->parser, outbound->request.head_method, false);
     }
@@ -69,18 +72,20 @@ static enum outbound_result write_parts(struct outbound *outbound, struct uplink
     return OUTBOUND_NO_MEMORY;
 }
 
-static enum outbound_result give_parts(struct outbound *outbound, struct uplink *uplink, const struct slice *body, size_t count)
+static enum outbound_result give_parts(struct outbound *outbound, struct uplink *uplink, const struct slice *body,
+                                       size_t count)
 {
-    if (uplink) {
+    if (uplink != NULL) {
         return write_parts(outbound, uplink, body, count);
     }
     return keep(outbound, body, count) ? OUTBOUND_FINE : OUTBOUND_NO_MEMORY;
 }
 
-static enum outbound_result give_chunk(struct outbound *outbound, struct uplink *uplink, const char *data, size_t length)
+static enum outbound_result give_chunk(struct outbound *outbound, struct uplink *uplink, const char *data,
+                                       size_t length)
 {
     char size[sizeof("ffffffffffffffff\r\n")];
-    int digits = snprintf(size, sizeof(size), "%zx\r\n", length);
+    int digits = snprintf(size, sizeof size, "%zx\r\n", length);
     struct slice chunk[BODY_PARTS] = { { size, (size_t)digits }, { data, length }, SLICE("\r\n") };
     return give_parts(outbound, uplink, chunk, BODY_PARTS);
 }
@@ -90,12 +95,13 @@ enum outbound_result outbound_give(struct outbound *outbound, struct uplink *upl
     if (length == 0) { /* as a chunk it would end the body */
         return OUTBOUND_FINE;
     }
-    outbound->given = true;
-    if (outbound->request.body == REQUEST_CHUNKED) {
-        return give_chunk(outbound, uplink, data, length);
-    }
-    if (COUNT_IF(length > outbound->left)) {
+    bool chunked = outbound->request.body == REQUEST_CHUNKED;
+    if (COUNT_IF(outbound->finished || (!chunked && length > outbound->left))) {
         return OUTBOUND_WRONG_LENGTH;
+    }
+    outbound->given = true;
+    if (chunked) {
+        return give_chunk(outbound, uplink, data, length);
     }
     outbound->left -= length;
     struct slice part = { data, length };
@@ -112,7 +118,7 @@ enum outbound_result outbound_finish(struct outbound *outbound, struct uplink *u
     if (COUNT_IF(outbound->left > 0)) {
         return OUTBOUND_WRONG_LENGTH;
     }
-    return uplink ? outbound_flush(outbound, uplink) : OUTBOUND_FINE; /* no body came to go with the head */
+    return uplink != NULL ? outbound_flush(outbound, uplink) : OUTBOUND_FINE; /* no body came to go with the head */
 }
 
 enum outbound_result outbound_flush(struct outbound *outbound, struct uplink *uplink)
@@ -127,5 +133,5 @@ void outbound_restart(struct outbound *outbound)
 
 size_t outbound_queued(const struct outbound *outbound, struct uplink *uplink)
 {
-    return uplink ? uplink_queued(uplink) : outbound->kept_length;
+    return uplink != NULL ? uplink_queued(uplink) : outbound->kept_length;
 }

@@ -1,7 +1,8 @@
-/* outbound: one request on its way to an upstream: its head, the framing of its body, and what is kept until there is a connection.
+/* outbound: one request on its way to an upstream: its head, the framing of its body, and what is kept until there is
+ * a connection.
  *
- * The head goes out together with the first bytes of the body, in one system call. Never more of a body is written than the head
- * announces: bytes beyond it would be the next request on that connection.
+ * The head goes out together with the first bytes of the body, in one system call. Never more of a body is written
+ * than the head announces: bytes beyond it would be the next request on that connection.
  */
 #ifndef WEIR_OUTBOUND_H
 #define WEIR_OUTBOUND_H
@@ -30,7 +31,8 @@ void outbound_init(struct outbound *outbound, const struct upstream_request *req
 void outbound_fini(struct outbound *outbound);
 
 /* `uplink` is NULL while there is none. */
-MUST_CHECK enum outbound_result outbound_give(struct outbound *outbound, struct uplink *uplink, const char *data, size_t length);
+MUST_CHECK enum outbound_result outbound_give(struct outbound *outbound, struct uplink *uplink, const char *data,
+                                              size_t length);
 MUST_CHECK enum outbound_result outbound_finish(struct outbound *outbound, struct uplink *uplink);
 /* The head, if it has not been written, and what was kept. */
 MUST_CHECK enum outbound_result outbound_flush(struct outbound *outbound, struct uplink *uplink);

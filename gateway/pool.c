@@ -2,9 +2,28 @@
 #include "pool.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <uv.h>
 
-#define LOOK_MS 5 /* how long a slot freed by another worker may go unseen: short against any connect timeout, dear to no one */
+#define LOOK_MS                                                                                                        \
+    5 /* how long a slot freed by another worker may go unseen: short against any connect timeout, dear to no one */
+
+bool pool_shared_init(struct pool_shared *shared, const struct config_upstream *config)
+{
+    size_t size = config->server_count * sizeof(struct balance_server);
+    memset(shared, 0, sizeof *shared);
+    shared->servers = aligned_alloc(alignof(struct balance_server), size);
+    if (shared->servers == NULL) {
+        return false;
+    }
+    memset(shared->servers, 0, size);
+    return true;
+}
+
+void pool_shared_fini(struct pool_shared *shared)
+{
+    free(shared->servers);
+}
 
 static uint64_t ms_of(uint64_t ns)
 {
@@ -22,8 +41,9 @@ static void init_server(struct pool *pool, size_t i, void (*on_name)(struct reso
     resolve_init(&server->resolve, pool->home->loop, server->config->url.host, server->config->url.port, on_name);
 }
 
-bool pool_init(struct pool *pool, const struct config_upstream *config, struct pool_shared *shared, const _Atomic unsigned *workers,
-               const struct uplink_home *home, struct agenda *agenda, void (*on_name)(struct resolve *resolve))
+bool pool_init(struct pool *pool, const struct config_upstream *config, struct pool_shared *shared,
+               const _Atomic unsigned *workers, const struct uplink_home *home, struct agenda *agenda,
+               void (*on_name)(struct resolve *resolve))
 {
     *pool = (struct pool){ .config = config, .shared = shared, .workers = workers, .home = home, .agenda = agenda };
     pool->random = uv_hrtime() ^ (uintptr_t)pool;
@@ -33,8 +53,8 @@ bool pool_init(struct pool *pool, const struct config_upstream *config, struct p
     deadline_list_init(&pool->responses, ms_of(config->response_ns));
     deadline_list_init(&pool->idles, ms_of(config->idle_ns));
     deadline_list_init(&pool->looks, LOOK_MS);
-    pool->servers = calloc(config->server_count, sizeof(*pool->servers));
-    for (size_t i = 0; pool->servers && i < config->server_count; i++) {
+    pool->servers = calloc(config->server_count, sizeof *pool->servers);
+    for (size_t i = 0; pool->servers != NULL && i < config->server_count; i++) {
         init_server(pool, i, on_name);
     }
     return pool->servers != NULL;
@@ -42,7 +62,7 @@ bool pool_init(struct pool *pool, const struct config_upstream *config, struct p
 
 void pool_fini(struct pool *pool)
 {
-    if (!pool->servers) {
+    if (pool->servers == NULL) {
         return;
     }
     CHECK(list_is_empty(&pool->waiting) && pool->open == pool->idle);
@@ -125,11 +145,11 @@ static struct uplink *take_from(struct pool_server *server)
 
 struct uplink *pool_take(struct pool *pool, struct pool_server *server)
 {
-    if (server) {
+    if (server != NULL) {
         return take_from(server);
     }
     struct uplink *uplink = NULL;
-    for (size_t i = 0; !uplink && i < pool->config->server_count; i++) {
+    for (size_t i = 0; uplink == NULL && i < pool->config->server_count; i++) {
         uplink = take_from(&pool->servers[i]);
     }
     return uplink;
@@ -144,7 +164,7 @@ struct uplink *pool_open(struct pool_server *server, enum pool_refusal *why, con
         return NULL;
     }
     const struct sockaddr *address = resolve_next(&server->resolve);
-    if (!address) {
+    if (address == NULL) {
         *why = POOL_NAMELESS;
         return NULL;
     }
@@ -153,7 +173,7 @@ struct uplink *pool_open(struct pool_server *server, enum pool_refusal *why, con
         return NULL;
     }
     struct uplink *uplink = uplink_open(pool->home, address, problem);
-    if (!uplink) {
+    if (uplink == NULL) {
         *why = POOL_PROBLEM;
         free_slot(pool);
         return NULL;

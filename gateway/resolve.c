@@ -17,20 +17,21 @@ static int compare(const void *a, const void *b)
 }
 
 /* Sorted: a resolver answers in another order each time, which is no change. */
-static size_t collect(const struct addrinfo *answers, uint16_t port, union resolve_address out[static RESOLVE_ADDRESSES])
+static size_t collect(const struct addrinfo *answers, uint16_t port,
+                      union resolve_address out[static RESOLVE_ADDRESSES])
 {
     size_t count = 0;
-    memset(out, 0, RESOLVE_ADDRESSES * sizeof(out[0]));
-    for (const struct addrinfo *answer = answers; answer && count < RESOLVE_ADDRESSES; answer = answer->ai_next) {
-        if (answer->ai_family == AF_INET && answer->ai_addrlen == sizeof(out->v4)) {
-            memcpy(&out[count].v4, answer->ai_addr, sizeof(out->v4));
+    memset(out, 0, RESOLVE_ADDRESSES * sizeof out[0]);
+    for (const struct addrinfo *a = answers; a != NULL && count < RESOLVE_ADDRESSES; a = a->ai_next) {
+        if (a->ai_family == AF_INET && a->ai_addrlen == sizeof out->v4) {
+            memcpy(&out[count].v4, a->ai_addr, sizeof out->v4);
             out[count++].v4.sin_port = htons(port);
-        } else if (answer->ai_family == AF_INET6 && answer->ai_addrlen == sizeof(out->v6)) {
-            memcpy(&out[count].v6, answer->ai_addr, sizeof(out->v6));
+        } else if (a->ai_family == AF_INET6 && a->ai_addrlen == sizeof out->v6) {
+            memcpy(&out[count].v6, a->ai_addr, sizeof out->v6);
             out[count++].v6.sin6_port = htons(port);
         }
     }
-    qsort(out, count, sizeof(out[0]), compare);
+    qsort(out, count, sizeof out[0], compare);
     return count;
 }
 
@@ -38,8 +39,8 @@ static void adopt(struct resolve *resolve, const struct addrinfo *answers)
 {
     union resolve_address addresses[RESOLVE_ADDRESSES];
     size_t count = collect(answers, resolve->port, addresses);
-    if (count > 0 && (count != resolve->count || memcmp(addresses, resolve->addresses, sizeof(addresses)) != 0)) {
-        memcpy(resolve->addresses, addresses, sizeof(addresses));
+    if (count > 0 && (count != resolve->count || memcmp(addresses, resolve->addresses, sizeof addresses) != 0)) {
+        memcpy(resolve->addresses, addresses, sizeof addresses);
         resolve->count = count;
         resolve->generation++;
     }
@@ -49,7 +50,7 @@ static void on_answer(uv_getaddrinfo_t *request, int status, struct addrinfo *an
 {
     struct resolve_lookup *lookup = request->data;
     struct resolve *resolve = lookup->resolve;
-    if (resolve) {
+    if (resolve != NULL) {
         resolve->lookup = NULL;
         if (status == 0) {
             adopt(resolve, answers);
@@ -64,8 +65,8 @@ static void look_up(struct resolve *resolve)
 {
     static const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
     resolve->asked_ms = uv_now(resolve->loop);
-    struct resolve_lookup *lookup = calloc(1, sizeof(*lookup));
-    if (!lookup) {
+    struct resolve_lookup *lookup = calloc(1, sizeof *lookup);
+    if (lookup == NULL) {
         return;
     }
     lookup->request.data = lookup;
@@ -98,7 +99,7 @@ void resolve_init(struct resolve *resolve, struct uv_loop_s *loop, const char *h
 
 void resolve_fini(struct resolve *resolve)
 {
-    if (resolve->lookup) {
+    if (resolve->lookup != NULL) {
         resolve->lookup->resolve = NULL;
         uv_cancel((uv_req_t *)&resolve->lookup->request); /* fails when a thread has begun it: then it ends by itself */
         resolve->lookup = NULL;
@@ -112,7 +113,7 @@ static bool asked_within(const struct resolve *resolve, uint64_t ms)
 
 const struct sockaddr *resolve_next(struct resolve *resolve)
 {
-    if (!resolve->literal && !resolve->lookup && !asked_within(resolve, RESOLVE_OLD_MS)) {
+    if (!resolve->literal && resolve->lookup == NULL && !asked_within(resolve, RESOLVE_OLD_MS)) {
         look_up(resolve);
     }
     return resolve->count > 0 ? &resolve->addresses[resolve->next++ % resolve->count].any : NULL;
@@ -120,7 +121,7 @@ const struct sockaddr *resolve_next(struct resolve *resolve)
 
 bool resolve_again(struct resolve *resolve)
 {
-    if (!resolve->literal && !resolve->lookup && !asked_within(resolve, RESOLVE_AGAIN_MS)) {
+    if (!resolve->literal && resolve->lookup == NULL && !asked_within(resolve, RESOLVE_AGAIN_MS)) {
         look_up(resolve);
     }
     return resolve->lookup != NULL;

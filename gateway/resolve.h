@@ -1,7 +1,7 @@
 /* resolve: a server's name → addresses, looked up off the loop, used in turn.
  *
- * A literal address is never looked up. A name is when it is first known, again when its addresses are old or did not answer; until a
- * lookup has succeeded the last good answer stays in use. One thread: the loop's.
+ * A literal address is never looked up. A name is when it is first known, again when its addresses are old or did not
+ * answer; until a lookup has succeeded the last good answer stays in use. One thread: the loop's.
  */
 #ifndef WEIR_RESOLVE_H
 #define WEIR_RESOLVE_H
@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RESOLVE_OLD_MS 30000  /* names change rarely; getaddrinfo() does not tell for how long its answer holds */
-#define RESOLVE_AGAIN_MS 1000 /* not more often, however many connections fail */
-#define RESOLVE_ADDRESSES 16  /* of one name; more are ignored */
+#define RESOLVE_OLD_MS    30000 /* names change rarely; getaddrinfo() does not tell for how long its answer holds */
+#define RESOLVE_AGAIN_MS  1000  /* not more often, however many connections fail */
+#define RESOLVE_ADDRESSES 16    /* of one name; more are ignored */
 
 union resolve_address {
     struct sockaddr any;
@@ -42,10 +42,12 @@ void resolve_init(struct resolve *resolve, struct uv_loop_s *loop, const char *h
                   void (*on_done)(struct resolve *resolve));
 void resolve_fini(struct resolve *resolve);
 
-/* The address whose turn it is, valid until the loop's next turn; NULL when none is known. Looks up again what is old. */
+/* The address whose turn it is, valid until the loop's next turn; NULL when none is known. Looks up again what is
+ * old. */
 const struct sockaddr *resolve_next(struct resolve *resolve);
 
-/* Its addresses do not answer, or there are none: looks up again unless that was just done. True while a lookup is under way. */
+/* Its addresses do not answer, or there are none: looks up again unless that was just done. True while a lookup is
+ * under way. */
 bool resolve_again(struct resolve *resolve);
 
 #endif

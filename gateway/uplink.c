@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <uv.h>
 
-#define PIECE_SIZE (64 * 1024) /* each tells when it is written: a longer one would hide that an upstream still takes bytes */
+#define PIECE_SIZE                                                                                                     \
+    (64 * 1024) /* each tells when it is written: a longer one would hide that an upstream still takes bytes */
 
 struct uplink_socket {
     struct uplink uplink;
@@ -88,9 +89,9 @@ static void on_connect(uv_connect_t *connect, int status)
 
 struct uplink *uplink_open(const struct uplink_home *home, const struct sockaddr *address, const char **problem)
 {
-    struct uplink_socket *socket = calloc(1, sizeof(*socket));
-    struct http_parser *parser = socket ? http_create(home->http_events, &socket->uplink) : NULL;
-    if (!parser) {
+    struct uplink_socket *socket = calloc(1, sizeof *socket);
+    struct http_parser *parser = socket != NULL ? http_create(home->http_events, &socket->uplink) : NULL;
+    if (parser == NULL) {
         free(socket);
         *problem = "memory is short";
         return NULL;
@@ -138,8 +139,8 @@ static void on_written(uv_write_t *write, int status)
 
 static bool queue_piece(struct uplink_socket *socket, const char *at, size_t length)
 {
-    struct piece *piece = malloc(sizeof(*piece) + length);
-    if (!piece) {
+    struct piece *piece = malloc(sizeof *piece + length);
+    if (piece == NULL) {
         return false;
     }
     memcpy(piece->bytes, at, length);
@@ -179,7 +180,8 @@ enum uplink_result uplink_write(struct uplink *uplink, const struct slice *parts
     uv_buf_t buffers[UPLINK_PARTS];
     size_t total = 0, written = 0;
     for (size_t i = 0; i < count; i++) {
-        buffers[i] = (uv_buf_t){ .base = (char *)(uintptr_t)parts[i].at, .len = parts[i].length }; /* libuv only reads them */
+        buffers[i] =
+            (uv_buf_t){ .base = (char *)(uintptr_t)parts[i].at, .len = parts[i].length }; /* libuv only reads them */
         total += parts[i].length;
     }
     if (uplink_queued(uplink) == 0) {

@@ -1,8 +1,9 @@
 /* uplink: one connection to a server: its socket, what waits to be written to it, and the parser of what it says.
  *
- * It knows nothing of requests: whose turn it is on the connection is noted in it by those who keep, dial and use it. It reads from
- * the moment it is connected until it is closed, also while nobody uses it, unless paused: that is how the end of a kept connection is
- * noticed, and it costs no system call per request. What can be written at once is, the rest is copied.
+ * It knows nothing of requests: whose turn it is on the connection is noted in it by those who keep, dial and use it.
+ * It reads from the moment it is connected until it is closed, also while nobody uses it, unless paused: that is how
+ * the end of a kept connection is noticed, and it costs no system call per request. What can be written at once is,
+ * the rest is copied.
  */
 #ifndef WEIR_UPLINK_H
 #define WEIR_UPLINK_H
@@ -32,7 +33,8 @@ struct uplink {
 
 /* Neither is called from within a function of this file. */
 struct uplink_events {
-    void (*on_connected)(struct uplink *uplink, const char *problem); /* NULL: it is; else a static sentence; close it */
+    void (*on_connected)(struct uplink *uplink,
+                         const char *problem); /* NULL: it is; else a static sentence; close it */
     void (*on_bytes)(struct uplink *uplink, const char *data, size_t length);
     void (*on_lost)(struct uplink *uplink, bool orderly); /* the other side ended it, or broke it; close it */
     void (*on_written)(struct uplink *uplink);            /* some of what waited has been written */

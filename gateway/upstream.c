@@ -1,11 +1,12 @@
-/* upstream: the life of a call, and the set of pools of one worker. How a connection is got is in dial.c, how it is kept in pool.c, how
- * it is used in uplink.c, what goes out on it in outbound.c.
+/* upstream: the life of a call, and the set of pools of one worker. How a connection is got is in dial.c, how it is
+ * kept in pool.c, how it is used in uplink.c, what goes out on it in outbound.c.
  *
- * What goes wrong within one of the caller's own calls is not told there: the call joins those with news, which is gone through before
- * the loop sleeps. A response is told as it is read.
+ * What goes wrong within one of the caller's own calls is not told there: the call joins those with news, which is
+ * gone through before the loop sleeps. A response is told as it is read.
  *
- * The time for the response runs while it is the upstream that keeps us waiting: to take bytes that are queued for it, or to say
- * something once it has the whole request. It does not run while the client is slow to send or to receive.
+ * The time for the response runs while it is the upstream that keeps us waiting: to take bytes that are queued for
+ * it, or to say something once it has the whole request. It does not run while the client is slow to send or to
+ * receive.
  */
 #include "upstream.h"
 
@@ -54,6 +55,11 @@ struct upstreams {
 
 /* Failing. */
 
+static struct pool *pool_of(const struct upstream_call *call)
+{
+    return &call->upstreams->pools[call->outbound.request.upstream];
+}
+
 static void has_news(struct upstream_call *call)
 {
     if (!list_is_member(&call->news)) {
@@ -67,7 +73,7 @@ static void detach(struct upstream_call *call, bool reusable)
 {
     struct uplink *uplink = call->uplink;
     deadline_clear(&call->response);
-    if (uplink) {
+    if (uplink != NULL) {
         call->uplink = NULL;
         uplink->call = NULL;
         (reusable ? pool_keep : pool_drop)(&uplink);
@@ -79,6 +85,7 @@ static void fail(struct upstream_call *call, enum upstream_failure failure, cons
     if (call->failed) {
         return;
     }
+    pool_of(call)->failures++;
     detach(call, false);
     dial_stop(&call->dial);
     call->failed = true;
@@ -87,16 +94,11 @@ static void fail(struct upstream_call *call, enum upstream_failure failure, cons
     has_news(call);
 }
 
-static struct pool *pool_of(const struct upstream_call *call)
-{
-    return &call->upstreams->pools[call->outbound.request.upstream];
-}
-
 /* Sets the response's deadline, or clears it when it is not the upstream that we wait for. Progress moves it. */
 static void watch(struct upstream_call *call, bool progress)
 {
     struct uplink *uplink = call->uplink;
-    bool awaited = uplink && call->outbound.head_written &&
+    bool awaited = uplink != NULL && call->outbound.head_written &&
                    (uplink_queued(uplink) > 0 || ((call->outbound.finished || uplink->broken) && !call->paused));
     if (!awaited) {
         deadline_clear(&call->response);
@@ -153,7 +155,6 @@ static void after_writing(struct upstream_call *call, enum outbound_result resul
 
 bool upstream_send(struct upstream_call *call, const char *data, size_t length)
 {
-    CHECK(!call->outbound.finished);
     if (call->failed) {
         return true;
     }
@@ -197,7 +198,7 @@ static void tell_writable(struct upstream_call *call)
 
 static void tell_news(struct upstream_call *call)
 {
-    if (call->uplink) { /* nothing more has come that could go with the head */
+    if (call->uplink != NULL) { /* nothing more has come that could go with the head */
         after_writing(call, outbound_flush(&call->outbound, call->uplink));
     }
     if (call->failed) {
@@ -233,12 +234,13 @@ static void on_undialed(struct dial *dial, enum upstream_failure failure, const 
 
 static const struct dial_events dial_events = { .on_dialed = on_dialed, .on_undialed = on_undialed };
 
-/* From the parser, while bytes are fed to it. The owner may cancel the call in any event: then the uplink has none any more. */
+/* From the parser, while bytes are fed to it. The owner may cancel the call in any event: then the uplink has none
+ * any more. */
 
 static void on_head(void *user, const struct http_head *head)
 {
     struct upstream_call *call = ((struct uplink *)user)->call;
-    if (call) {
+    if (call != NULL) {
         call->reusable = head->reusable;
         call->events->on_head(call->user, head);
     }
@@ -247,7 +249,7 @@ static void on_head(void *user, const struct http_head *head)
 static void on_body(void *user, const char *data, size_t length)
 {
     struct upstream_call *call = ((struct uplink *)user)->call;
-    if (call) {
+    if (call != NULL) {
         call->events->on_body(call->user, data, length);
     }
 }
@@ -255,7 +257,7 @@ static void on_body(void *user, const char *data, size_t length)
 static void on_end(void *user)
 {
     struct upstream_call *call = ((struct uplink *)user)->call;
-    if (call) {
+    if (call != NULL) {
         call->ended = true; /* told when the parser is done: the connection may then carry another request */
     }
 }
@@ -281,19 +283,19 @@ static void end(struct upstream_call *call, bool clean)
 static void on_bytes(struct uplink *uplink, const char *data, size_t length)
 {
     struct upstream_call *call = uplink->call;
-    if (!call) { /* nobody asked: whatever it is, the connection is out of step */
+    if (call == NULL) { /* nobody asked: whatever it is, the connection is out of step */
         pool_drop(&uplink);
         return;
     }
     size_t used;
     call->received = call->outbound.head_written;
     const char *problem = http_feed(uplink->parser, data, length, &used);
-    if (!uplink->call) {
+    if (uplink->call == NULL) {
         return;
     }
     if (call->ended) {
         end(call, problem == NULL);
-    } else if (problem) {
+    } else if (problem != NULL) {
         lose(call, UPSTREAM_PROTOCOL, problem);
     } else {
         watch(call, true);
@@ -303,7 +305,7 @@ static void on_bytes(struct uplink *uplink, const char *data, size_t length)
 static void on_lost(struct uplink *uplink, bool orderly)
 {
     struct upstream_call *call = uplink->call;
-    if (!call) {
+    if (call == NULL) {
         pool_drop(&uplink);
         return;
     }
@@ -311,14 +313,14 @@ static void on_lost(struct uplink *uplink, bool orderly)
     if (call->ended) {
         end(call, false);
     } else {
-        lose(call, UPSTREAM_CLOSED, problem ? problem : "the upstream closed the connection");
+        lose(call, UPSTREAM_CLOSED, problem != NULL ? problem : "the upstream closed the connection");
     }
 }
 
 static void on_written(struct uplink *uplink)
 {
     struct upstream_call *call = uplink->call;
-    if (call) {
+    if (call != NULL) {
         watch(call, true);
         tell_writable(call);
     }
@@ -372,8 +374,8 @@ struct upstream_call *upstream_start(struct upstreams *upstreams, const struct u
                                      const struct upstream_events *events, void *user)
 {
     CHECK(request->upstream < upstreams->count);
-    struct upstream_call *call = calloc(1, sizeof(*call));
-    if (!call) {
+    struct upstream_call *call = calloc(1, sizeof *call);
+    if (call == NULL) {
         return NULL;
     }
     call->upstreams = upstreams;
@@ -389,7 +391,7 @@ void upstream_pause(struct upstream_call *call)
 {
     if (!call->paused) {
         call->paused = true;
-        if (call->uplink) {
+        if (call->uplink != NULL) {
             uplink_pause(call->uplink);
         }
         watch(call, true);
@@ -400,7 +402,7 @@ void upstream_resume(struct upstream_call *call)
 {
     if (call->paused) {
         call->paused = false;
-        if (call->uplink) {
+        if (call->uplink != NULL) {
             uplink_resume(call->uplink);
         }
         watch(call, true);
@@ -420,7 +422,7 @@ void upstream_cancel(struct upstream_call **call)
 
 const char *upstream_server(const struct upstream_call *call)
 {
-    return call->dial.server ? call->dial.server->config->text : "";
+    return call->dial.server != NULL ? call->dial.server->config->text : "";
 }
 
 struct upstream_usage upstream_usage(const struct upstreams *upstreams, size_t upstream)
@@ -438,8 +440,8 @@ struct upstream_usage upstream_usage(const struct upstreams *upstreams, size_t u
 
 struct upstreams *upstreams_create(struct uv_loop_s *loop, const struct config *config, struct upstream_shared *shared)
 {
-    struct upstreams *upstreams = calloc(1, sizeof(*upstreams) + config->upstream_count * sizeof(upstreams->pools[0]));
-    if (!upstreams) {
+    struct upstreams *upstreams = calloc(1, sizeof *upstreams + config->upstream_count * sizeof upstreams->pools[0]);
+    if (upstreams == NULL) {
         return NULL;
     }
     list_init(&upstreams->calls);
@@ -451,11 +453,11 @@ struct upstreams *upstreams_create(struct uv_loop_s *loop, const struct config *
         .loop = loop, .events = &uplink_events, .http_events = &http_events, .buffer = malloc(UPLINK_READ_SIZE)
     };
     upstreams->agenda = agenda_create(loop, &agenda_events, upstreams);
-    bool good = upstreams->home.buffer && upstreams->agenda;
+    bool good = upstreams->home.buffer != NULL && upstreams->agenda != NULL;
     while (good && upstreams->count < config->upstream_count) {
         size_t i = upstreams->count++;
-        good = pool_init(&upstreams->pools[i], &config->upstreams[i], &shared->pools[i], &shared->workers, &upstreams->home,
-                         upstreams->agenda, dial_on_name);
+        good = pool_init(&upstreams->pools[i], &config->upstreams[i], &shared->pools[i], &shared->workers,
+                         &upstreams->home, upstreams->agenda, dial_on_name);
     }
     if (!good) {
         upstreams_destroy(&upstreams);
@@ -467,14 +469,15 @@ void upstreams_destroy(struct upstreams **upstreams)
 {
     struct upstreams *closed = *upstreams;
     *upstreams = NULL;
-    while (!list_is_empty(&closed->calls)) {
-        struct upstream_call *call = LIST_OWNER(closed->calls.next, struct upstream_call, link);
+    struct list *link;
+    while ((link = list_take(&closed->calls)) != NULL) {
+        struct upstream_call *call = LIST_OWNER(link, struct upstream_call, link);
         upstream_cancel(&call);
     }
     for (size_t i = 0; i < closed->count; i++) {
         pool_fini(&closed->pools[i]);
     }
-    if (closed->agenda) {
+    if (closed->agenda != NULL) {
         agenda_destroy(&closed->agenda);
     }
     atomic_fetch_sub_explicit(&closed->shared->workers, 1, memory_order_relaxed); /* a count */
@@ -484,21 +487,18 @@ void upstreams_destroy(struct upstreams **upstreams)
 
 struct upstream_shared *upstream_shared_create(const struct config *config)
 {
-    size_t size = sizeof(struct upstream_shared) + config->upstream_count * sizeof(struct pool_shared);
-    struct upstream_shared *shared = aligned_alloc(alignof(struct pool_shared), (size + 63) / 64 * 64);
-    if (!shared) {
+    struct upstream_shared *shared = NULL;
+    size_t size = sizeof *shared + config->upstream_count * sizeof shared->pools[0]; /* a multiple of their alignment */
+    shared = aligned_alloc(alignof(struct pool_shared), size);
+    if (shared == NULL) {
         return NULL;
     }
-    memset(shared, 0, size);
-    for (size_t i = 0; i < config->upstream_count; i++) {
-        size_t servers = config->upstreams[i].server_count * sizeof(struct balance_server);
-        shared->pools[i].servers = aligned_alloc(alignof(struct balance_server), servers);
-        if (!shared->pools[i].servers) {
+    atomic_init(&shared->workers, 0);
+    for (shared->count = 0; shared->count < config->upstream_count; shared->count++) {
+        if (!pool_shared_init(&shared->pools[shared->count], &config->upstreams[shared->count])) {
             upstream_shared_destroy(&shared);
             return NULL;
         }
-        memset(shared->pools[i].servers, 0, servers);
-        shared->count++;
     }
     return shared;
 }
@@ -506,7 +506,7 @@ struct upstream_shared *upstream_shared_create(const struct config *config)
 void upstream_shared_destroy(struct upstream_shared **shared)
 {
     for (size_t i = 0; i < (*shared)->count; i++) {
-        free((*shared)->pools[i].servers);
+        pool_shared_fini(&(*shared)->pools[i]);
     }
     free(*shared);
     *shared = NULL;

@@ -1,12 +1,14 @@
 /* upstream: origins. Pools of kept-alive connections, which server to take, one call per request.
  *
- * Each worker has one `struct upstreams` on its loop: all calls and callbacks are on that thread. A call is one request to one upstream: started with
- * a request head, fed a body, answered by events. Exactly one of on_end and on_fail ends it, unless the owner cancels it first; after
- * that the pointer is dead. No event is called from within upstream_start(), upstream_send(), upstream_finish() or upstream_cancel(): what they find out is
- * told on the loop's next turn at the latest.
+ * Each worker has one `struct upstreams` on its loop: all calls and callbacks are on that thread. A call is one
+ * request to one upstream: started with a request head, fed a body, answered by events. Exactly one of on_end and
+ * on_fail ends it, unless the owner cancels it first; after that the pointer is dead. No event is called from within
+ * upstream_start(), upstream_send(), upstream_finish() or upstream_cancel(): what they find out is told on the loop's
+ * next turn at the latest.
  *
- * A kept-alive connection that dies before the first byte of the response was a stale one: the call goes out once more, on a fresh
- * connection, if the method is idempotent (RFC 9110 §9.2.2) and no body was given, or if nothing of it was sent. (RFC 9112 §9.3.1)
+ * A kept-alive connection that dies before the first byte of the response was a stale one: the call goes out once
+ * more, on a fresh connection, if the method is idempotent (RFC 9110 §9.2.2) and no body was given, or if nothing of
+ * it was sent. (RFC 9112 §9.3.1)
  */
 #ifndef WEIR_UPSTREAM_H
 #define WEIR_UPSTREAM_H
@@ -25,20 +27,22 @@ void upstream_shared_destroy(struct upstream_shared **shared);
 
 /* NULL when memory is short. Starts resolving names; calls wait for that within their connect timeout. */
 struct upstreams *upstreams_create(struct uv_loop_s *loop, const struct config *config, struct upstream_shared *shared);
-/* Closes everything: calls still open fail without events. The loop must run until its handles are closed before it is destroyed. */
+/* Closes everything: calls still open end without events. Also from within an event. The loop must run until its
+ * handles are closed before it is destroyed. */
 void upstreams_destroy(struct upstreams **upstreams);
 
 enum upstream_failure {
-    UPSTREAM_CONNECT,         /* refused, unreachable, name unknown: nothing was sent → 502, refund */
-    UPSTREAM_CONNECT_TIMEOUT, /* nothing was sent → 504, refund */
-    UPSTREAM_BUSY,            /* no connection free within the connect timeout (cap reached): nothing was sent → 503, refund */
-    UPSTREAM_RESPONSE_TIMEOUT,/* → 504, or a cut response when the head has been seen */
-    UPSTREAM_CLOSED,          /* ended early → 502 or cut */
-    UPSTREAM_PROTOCOL,        /* broken response → 502 or cut */
+    UPSTREAM_CONNECT,          /* refused, unreachable, name unknown: nothing was sent → 502, refund */
+    UPSTREAM_CONNECT_TIMEOUT,  /* nothing was sent → 504, refund */
+    UPSTREAM_BUSY,             /* no connection became free in that time: nothing was sent → 503, refund */
+    UPSTREAM_RESPONSE_TIMEOUT, /* → 504, or a cut response when the head has been seen */
+    UPSTREAM_CLOSED,           /* ended early → 502 or cut */
+    UPSTREAM_PROTOCOL,         /* broken response → 502 or cut */
 };
 
 struct upstream_events {
-    void (*on_writable)(void *user); /* the write queue fell below half of UPSTREAM_QUEUE_MAX after upstream_send() said it was full */
+    /* The write queue fell below half of UPSTREAM_QUEUE_MAX after upstream_send() said it was full. */
+    void (*on_writable)(void *user);
     void (*on_head)(void *user, const struct http_head *head);
     void (*on_body)(void *user, const char *data, size_t length);
     void (*on_end)(void *user);
@@ -46,12 +50,12 @@ struct upstream_events {
 };
 
 struct upstream_request {
-    size_t upstream;         /* index into config.upstreams */
-    struct slice head;       /* whole request head, ending in CRLFCRLF; must stay valid until on_head or the end */
-    bool head_method;        /* the method is HEAD */
+    size_t upstream;   /* index into config.upstreams */
+    struct slice head; /* whole request head, ending in CRLFCRLF; must stay valid until on_head or the end */
+    bool head_method;  /* the method is HEAD */
     bool idempotent;
     enum request_body body;  /* how upstream_send() is framed: as is, or as chunks */
-    uint64_t content_length; /* REQUEST_LENGTH: as the head announces it; a body of another length fails the call, nothing wrong is sent */
+    uint64_t content_length; /* REQUEST_LENGTH: as announced; a body of another length fails the call */
 };
 
 #define UPSTREAM_QUEUE_MAX (256 * 1024) /* bytes waiting to be written before the caller should pause */
@@ -67,7 +71,8 @@ void upstream_finish(struct upstream_call *call); /* the request body is complet
 void upstream_pause(struct upstream_call *call);
 void upstream_resume(struct upstream_call *call);
 
-/* Ends the call and clears the pointer. The connection is closed unless the response was complete. */
+/* Ends the call and clears the pointer. The connection is closed unless the response was complete. Within the event
+ * that ends a call the call is still there to be asked for its server, and cancelling it does nothing. */
 void upstream_cancel(struct upstream_call **call);
 
 /* For logs and metrics. */
