@@ -1,10 +1,12 @@
 /* arena: memory that is released together.
  *
- * A configuration is built once, read for hours and dropped as a whole; so is the tree of its JSON text. Both are made of pieces of an arena,
- * and nothing in them is freed by itself. Each piece is an allocation of its own, so that AddressSanitizer sees its edges.
+ * A configuration is built once, read for hours and dropped as a whole; so is the tree of its JSON text. Both are made
+ * of pieces of an arena, and nothing in them is freed by itself. Each piece is an allocation of its own, so that
+ * AddressSanitizer sees its edges.
  *
- * When memory is short, arena_take() does not return: it jumps to where the owner said `setjmp(*arena->short_of_memory)`. Whoever takes
- * from an arena must hold nothing that the jump would leak: no open file, no allocation outside of arenas.
+ * When memory is short, arena_take() does not return: it jumps to where the owner said
+ * `setjmp(*arena->short_of_memory)`. Whoever takes from an arena must hold nothing that the jump would leak: no open
+ * file, no allocation outside of arenas.
  */
 #ifndef WEIR_ARENA_H
 #define WEIR_ARENA_H

@@ -1,10 +1,11 @@
 /* config: one file, from bytes to structs.
  *
- * Read this room in this order: here; members.h (how tables read objects); one section, say config_limits.c; document.h (where lines and
- * columns come from).
+ * Read this room in this order: here; members.h (how tables read objects); one section, say config_limits.c;
+ * document.h (where lines and columns come from).
  *
- * All memory of a config is one arena, that of its errors and its JSON tree another. When memory runs short, taking from either jumps back to
- * read_guarded(): the load ends with one sentence, and a running gateway keeps the config it has.
+ * All memory of a config is one arena, that of its errors and its JSON tree another. When memory runs short, taking
+ * from either jumps back to read_guarded(): the load ends with one sentence, and a running gateway keeps the config it
+ * has.
  */
 #include "config.h"
 
@@ -134,9 +135,8 @@ static void read_all(struct load *load, const char *path, struct config_errors *
 /* A function of its own: nothing that changes behind setjmp() is in its frame (C17 7.13.2.1). */
 static bool read_guarded(struct load *load, const char *path, struct config_errors *errors)
 {
-    jmp_buf short_of_memory;
-    load->lasting.short_of_memory = load->scratch.short_of_memory = &short_of_memory;
-    if (setjmp(short_of_memory) != 0) {
+    load->lasting.short_of_memory = load->scratch.short_of_memory = &load->short_of_memory;
+    if (setjmp(load->short_of_memory) != 0) {
         return false;
     }
     read_all(load, path, errors);
@@ -156,7 +156,7 @@ struct config *config_load(const char *path, struct config_errors *errors)
         return NULL;
     }
     errors->file = strdup(path);
-    ((struct whole *)load.config)->memory = load.lasting;
+    ((struct whole *)load.config)->memory.pieces = load.lasting.pieces;
     return load.config;
 }
 

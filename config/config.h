@@ -1,8 +1,8 @@
 /* config: what the operator said, as immutable structs.
  *
- * config_load() reads one JSON file (RFC 8259, strict: unknown members, duplicate members and wrong types are errors) and
- * returns either a whole, checked configuration or every error in it. Nothing outside this room knows JSON. The structs are
- * written once, here, and only read afterwards: any thread may read them while it holds the config alive.
+ * config_load() reads one JSON file (RFC 8259, strict: unknown members, duplicate members and wrong types are errors)
+ * and returns either a whole, checked configuration or every error in it. Nothing outside this room knows JSON. The
+ * structs are written once, here, and only read afterwards: any thread may read them while it holds the config alive.
  *
  * Units are in the names. Strings are owned by the config. Arrays are never NULL where their count is above 0.
  */
@@ -104,8 +104,8 @@ struct config_cost {
 };
 
 struct config_route {
-    char *
-        name; /* "GET,POST api.example.com/v1/search": methods, host and path as written; unique; metrics label, key source */
+    /* "GET,POST api.example.com/v1/search": methods, host and path as written; unique; metrics label, key source */
+    char *name;
     char *host; /* lower case, NULL = any; "*.example.com" = one or more labels in front */
     char *path; /* as written: "/v1/users/{id}/export", "/v1/" (prefix), "/v1/x*", "/v1/x" (exact) */
     char **methods;
@@ -130,7 +130,7 @@ enum config_headers { CONFIG_HEADERS_DRAFT_11, CONFIG_HEADERS_X_RATELIMIT, CONFI
 
 struct config_log {
     enum { CONFIG_LOG_OFF, CONFIG_LOG_STDOUT, CONFIG_LOG_STDERR, CONFIG_LOG_FILE } access;
-    char *file;                     /* CONFIG_LOG_FILE */
+    char *file;                     /* CONFIG_LOG_FILE: seen from the directory of the config */
     struct rule_rate sample_denied; /* at most this many lines for refused requests; default 100/second */
     bool keys;                      /* log the key itself, not only its hash */
 };
@@ -158,8 +158,8 @@ struct config {
     uint64_t state_keys; /* cells for all bucket limits together; default 1,000,000 */
 };
 
-/* Every problem found, in the order of the file. `line` and `column` count from 1 (column in bytes); 0 when the file as a whole is
- * meant. `path` is the JSON path: "limits.per-client.rate", "routes[3].upstream"; "" at the top. */
+/* Every problem found, in the order of the file. `line` and `column` count from 1 (column in bytes); 0 when the file
+ * as a whole is meant. `path` is the JSON path: "limits.per-client.rate", "routes[3].upstream"; "" at the top. */
 struct config_error {
     size_t line, column;
     char *path;
@@ -171,8 +171,9 @@ struct config_errors {
     size_t count;
 };
 
-/* The config, or NULL and at least one error. `errors` is filled in either case (warnings do not exist: what is doubtful is an
- * error) and freed by config_errors_free(). Reads the file and the secret files it names; binds and resolves nothing. */
+/* The config, or NULL and at least one error. `errors` is filled in either case (warnings do not exist: what is
+ * doubtful is an error) and freed by config_errors_free(). Reads the file and the secret files it names; binds and
+ * resolves nothing. */
 __attribute__((warn_unused_result)) struct config *config_load(const char *path, struct config_errors *errors);
 void config_free(struct config **config);
 

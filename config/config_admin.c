@@ -11,15 +11,7 @@ static void read_listen(struct load *load, const struct member *member, const st
 {
     struct config_admin *admin = into;
     (void)member;
-    if (!value_is(load, value, DOCUMENT_STRING, "an address such as \"127.0.0.1:9901\"")) {
-        return;
-    }
-    const char *problem = rule_address(value->text, &admin->address);
-    if (problem != NULL) {
-        value_refuse(load, value, problem);
-        return;
-    }
-    admin->text = value_keep(load, value);
+    (void)value_address(load, value, &admin->address, &admin->text);
 }
 
 /* What is wrong with a secret; says nothing of what it is. */
@@ -83,7 +75,7 @@ void config_admin_read(struct load *load, const struct member *member, const str
     }
 }
 
-/* ---- log -------------------------------------------------------------------------------------------------------------- */
+/* ---- log --------------------------------------------------------------------------------------------------------- */
 
 static void read_access(struct load *load, const struct member *member, const struct document_value *value, void *into)
 {
@@ -127,7 +119,7 @@ static const struct member log_list[] = {
 };
 const struct members config_log_members = MEMBERS("log", log_list);
 
-/* ---- state ------------------------------------------------------------------------------------------------------------ */
+/* ---- state ------------------------------------------------------------------------------------------------------- */
 
 /* 64: one limit needs eight cells; 10^9 cells are 16 GB. */
 static const struct member state_list[] = {

@@ -1,8 +1,8 @@
-/* config_clients: the side that faces clients: where weir listens, whom it believes, how long it waits, how much it holds. */
+/* config_clients: the side that faces clients: where weir listens, whom it believes, how long it waits, how much it
+ * holds. */
 #include "sections.h"
 #include "values.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define LISTENS_MAX  64
@@ -11,21 +11,13 @@
 #define HOUR         (3600 * 1000 * MS)
 #define DAY          (24 * HOUR)
 
-/* ---- listen ----------------------------------------------------------------------------------------------------------- */
+/* ---- listen ------------------------------------------------------------------------------------------------------ */
 
 static void read_address(struct load *load, const struct member *member, const struct document_value *value, void *into)
 {
     struct config_listen *listen = into;
     (void)member;
-    if (!value_is(load, value, DOCUMENT_STRING, "an address such as \"127.0.0.1:8080\"")) {
-        return;
-    }
-    const char *problem = rule_address(value->text, &listen->address);
-    if (problem != NULL) {
-        value_refuse(load, value, problem);
-        return;
-    }
-    listen->text = value_keep(load, value);
+    (void)value_address(load, value, &listen->address, &listen->text);
 }
 
 static const struct member listen_list[] = {
@@ -97,7 +89,7 @@ void config_clients_check(struct load *load, const struct document_value *root)
     }
 }
 
-/* ---- workers, trusted proxies ----------------------------------------------------------------------------------------- */
+/* ---- workers, trusted proxies ------------------------------------------------------------------------------------ */
 
 void config_clients_workers(struct load *load, const struct member *member, const struct document_value *value,
                             void *into)
@@ -142,7 +134,7 @@ void config_clients_trusted(struct load *load, const struct member *member, cons
     config_clients_networks(load, value, &config->trusted_proxies, &config->trusted_proxy_count);
 }
 
-/* ---- plain objects ---------------------------------------------------------------------------------------------------- */
+/* ---- plain objects ----------------------------------------------------------------------------------------------- */
 
 static const struct member client_ip_list[] = {
     { .name = "ipv4_prefix",

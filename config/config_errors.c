@@ -20,7 +20,7 @@ struct config_fault {
 static struct config_error no_memory = { .path = (char[]){ "" },
                                          .sentence = (char[]){ "there is not enough memory to read it" } };
 
-/* ---- text ------------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static bool is_control(char c)
 {
@@ -84,7 +84,7 @@ static const char *path_of(struct arena *arena, const struct document_value *val
     return path[shown] == '\0' ? path : arena_print(arena, "%.*s…", (int)shown, path);
 }
 
-/* ---- gathering -------------------------------------------------------------------------------------------------------- */
+/* ---- gathering --------------------------------------------------------------------------------------------------- */
 
 bool config_errors_wanted(const struct config_faults *faults)
 {
@@ -135,7 +135,7 @@ void config_errors_at_offset(struct config_faults *faults, size_t at, const stru
     faults->count++;
 }
 
-/* ---- handing over ----------------------------------------------------------------------------------------------------- */
+/* ---- handing over ------------------------------------------------------------------------------------------------ */
 
 static int in_order_of_text(const void *a, const void *b)
 {

@@ -1,7 +1,8 @@
 /* config_errors: what is wrong with a configuration, gathered while it is read.
  *
- * Errors are added in the order in which they are noticed, with an offset into the text; config_errors_finish() sorts them into the order
- * of the file, turns offsets into lines and columns in one walk, and hands them over as the struct of config.h.
+ * Errors are added in the order in which they are noticed, with an offset into the text; config_errors_finish() sorts
+ * them into the order of the file, turns offsets into lines and columns in one walk, and hands them over as the struct
+ * of config.h.
  */
 #ifndef WEIR_CONFIG_ERRORS_H
 #define WEIR_CONFIG_ERRORS_H
@@ -30,10 +31,12 @@ config_errors_at_name(struct config_faults *faults, const struct document_value 
 void config_errors_at_offset(struct config_faults *faults, size_t at, const struct document_value *inside,
                              const char *sentence);
 
-/* True while errors are still described: what costs time to describe well (nearest names) may be left out afterwards. */
+/* True while errors are still described: what costs time to describe well (nearest names) may be left out afterwards.
+ */
 bool config_errors_wanted(const struct config_faults *faults);
 
-/* `text` as it may stand in a sentence: in double quotes, cut after 64 bytes (at a character), control bytes as \xNN. */
+/* `text` as it may stand in a sentence: in double quotes, cut after 64 bytes (at a character), control bytes as \xNN.
+ */
 const char *config_errors_quote(struct arena *arena, const char *text);
 
 /* Fills `errors` with the faults of `path`, in the order of the text. */

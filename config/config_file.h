@@ -4,8 +4,8 @@
 
 #include "arena.h"
 
-/* The bytes and a NUL behind them; or NULL and a sentence in *problem when the path names anything but a readable regular file of at most
- * `most` bytes. Never blocks on a FIFO or a device. */
+/* The bytes and a NUL behind them; or NULL and a sentence in *problem when the path names anything but a readable
+ * regular file of at most `most` bytes. Never blocks on a FIFO or a device. */
 char *config_file_read(struct arena *arena, const char *path, size_t most, size_t *length, const char **problem);
 
 /* `name` as seen from the directory of the file `beside`; absolute names as they are. */

@@ -12,7 +12,7 @@
     1000000000000 /* burst, concurrency: far from overflow; limiter_rule_error() has the real bound of a burst */
 #define NS_PER_S 1000000000ull
 
-/* ---- key -------------------------------------------------------------------------------------------------------------- */
+/* ---- key --------------------------------------------------------------------------------------------------------- */
 
 static const struct word {
     const char *text; /* ends in ':' when a name follows */
@@ -130,7 +130,7 @@ static void read_key(struct load *load, const struct member *member, const struc
     }
 }
 
-/* ---- limits ----------------------------------------------------------------------------------------------------------- */
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
 
 static const char *const missing_words[] = {
     [CONFIG_MISSING_SHARED] = "shared", [CONFIG_MISSING_SKIP] = "skip", [CONFIG_MISSING_DENY] = "deny", NULL
@@ -228,7 +228,7 @@ void config_limits_read(struct load *load, const struct member *member, const st
     }
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 #define FEW_KEYS_MAX  1024 /* cells */
 #define CELLS_PER_KEY 16   /* where the number of keys is known, so many cells keep a set of eight from filling up */

@@ -4,7 +4,8 @@
 
 #include "arena.h"
 
-/* NULL, or a sentence. A pattern that no normalised path can match (dot segments, //, encoded letters) is an error, too. */
+/* NULL, or a sentence. A pattern that no normalised path can match (dot segments, //, encoded letters) is an error,
+ * too. */
 const char *config_patterns_path(const char *path);
 
 /* NULL, or a sentence. "api.example.com", "*.example.com", "192.0.2.1", "[::1]"; no port, letters of either case. */

@@ -13,7 +13,7 @@
 #define COST_MAX         1000000000
 #define HOUR             (3600 * 1000000000ull)
 
-/* ---- what is matched -------------------------------------------------------------------------------------------------- */
+/* ---- what is matched --------------------------------------------------------------------------------------------- */
 
 static void read_path(struct load *load, const struct member *member, const struct document_value *value, void *into)
 {
@@ -85,7 +85,7 @@ static void read_methods(struct load *load, const struct member *member, const s
     }
 }
 
-/* ---- where it goes ---------------------------------------------------------------------------------------------------- */
+/* ---- where it goes ----------------------------------------------------------------------------------------------- */
 
 static void refuse_unknown_name(struct load *load, const struct document_value *value, const char *kind,
                                 const struct names *names)
@@ -181,7 +181,7 @@ static void read_respond(struct load *load, const struct member *member, const s
     route->respond = respond;
 }
 
-/* ---- under which limits ----------------------------------------------------------------------------------------------- */
+/* ---- under which limits ------------------------------------------------------------------------------------------ */
 
 static void add_limit(struct load *load, const struct document_value *value, struct config_route *route)
 {
@@ -250,7 +250,7 @@ static void read_exempt(struct load *load, const struct member *member, const st
     config_clients_networks(load, value, &route->exempt, &route->exempt_count);
 }
 
-/* ---- routes ----------------------------------------------------------------------------------------------------------- */
+/* ---- routes ------------------------------------------------------------------------------------------------------ */
 
 static const struct member route_list[] = {
     { .name = "path", .read = read_path },

@@ -10,7 +10,7 @@
 
 static const char expected_url[] = "a URL such as \"http://10.0.0.1:9000\"";
 
-/* ---- servers ---------------------------------------------------------------------------------------------------------- */
+/* ---- servers ----------------------------------------------------------------------------------------------------- */
 
 static void read_url(struct load *load, const struct member *member, const struct document_value *value, void *into)
 {
@@ -74,7 +74,7 @@ static void read_servers(struct load *load, const struct member *member, const s
     }
 }
 
-/* ---- upstreams -------------------------------------------------------------------------------------------------------- */
+/* ---- upstreams --------------------------------------------------------------------------------------------------- */
 
 static const struct member timeouts_list[] = {
     { .name = "connect",
@@ -140,7 +140,7 @@ void config_upstreams_read(struct load *load, const struct member *member, const
     }
 }
 
-/* ---- loops ------------------------------------------------------------------------------------------------------------ */
+/* ---- loops ------------------------------------------------------------------------------------------------------- */
 
 /* Would a connection to the server reach the listener? Only what the file itself shows: names and other addresses of
  * this machine are not looked up (a loop through those is found by the Via field, RFC 9110 §7.6). */
@@ -173,13 +173,13 @@ void config_upstreams_check(struct load *load, const struct document_value *root
     const struct config *config = load->config;
     const struct document_value *upstreams = document_member(root, "upstreams");
     const struct document_value *value = upstreams == NULL ? NULL : upstreams->first;
-    for (size_t i = 0; i < config->upstream_count; i++, value = value->next) {
+    for (size_t i = 0; i < config->upstream_count && value != NULL; i++, value = value->next) {
         const struct config_upstream *upstream = &config->upstreams[i];
         const struct document_value *servers = document_member(value, "servers");
         const struct document_value *server = value->kind == DOCUMENT_STRING ? value
                                               : servers == NULL              ? NULL
                                                                              : servers->first;
-        for (size_t s = 0; s < upstream->server_count; s++, server = server->next) {
+        for (size_t s = 0; s < upstream->server_count && server != NULL; s++, server = server->next) {
             check_server(load, &upstream->servers[s], server);
         }
     }

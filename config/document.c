@@ -1,7 +1,8 @@
 /* document: the only file that knows jansson.
  *
- * The scanner follows the text that jansson has accepted: it checks nothing but the end. When jansson has refused the text, the scanner is
- * run over what stands before the fault: the values it leaves open are the path to the fault ("routes[3].limits").
+ * The scanner follows the text that jansson has accepted: it checks nothing but the end. When jansson has refused the
+ * text, the scanner is run over what stands before the fault: the values it leaves open are the path to the fault
+ * ("routes[3].limits").
  */
 #include "document.h"
 
@@ -16,10 +17,10 @@ struct scanner {
     size_t at, end;
 };
 
-/* ---- memory ----------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-/* jansson 2.14 calls a string that it has no memory for an invalid token. So that a good file is not called bad, its allocations
- * are watched. */
+/* jansson 2.14 calls a string that it has no memory for an invalid token. So that a good file is not called bad, its
+ * allocations are watched. */
 static _Thread_local bool allocation_failed;
 
 static void *watched_malloc(size_t size)
@@ -47,7 +48,7 @@ static json_t *parse(struct arena *arena, const char *text, size_t length, json_
     return value;
 }
 
-/* ---- strings ---------------------------------------------------------------------------------------------------------- */
+/* ---- strings ----------------------------------------------------------------------------------------------------- */
 
 /* The offset behind the string that begins at `at`, or `end` when it is not closed before. */
 static size_t string_end(const char *text, size_t at, size_t end)
@@ -90,7 +91,7 @@ static bool take_string(struct scanner *scanner, const char **out, uint32_t *len
     return true;
 }
 
-/* ---- values ----------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static void skip_space(struct scanner *scanner)
 {
@@ -207,7 +208,7 @@ static struct document_value *scan(struct arena *arena, const char *text, size_t
     return root;
 }
 
-/* ---- faults ----------------------------------------------------------------------------------------------------------- */
+/* ---- faults ------------------------------------------------------------------------------------------------------ */
 
 /* jansson's position is behind the token it could not use; its text ends in near 'TOKEN' when the token is short. */
 static size_t token_start(const char *text, const json_error_t *error, const char *near)
@@ -302,7 +303,7 @@ const struct document_value *document_parse(struct arena *arena, const char *tex
     return scan(arena, text, length);
 }
 
-/* ---- questions -------------------------------------------------------------------------------------------------------- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
 const struct document_value *document_member(const struct document_value *object, const char *name)
 {

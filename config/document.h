@@ -1,8 +1,9 @@
 /* document: a JSON text as a tree that knows where everything stands.
  *
- * jansson decides whether the text is JSON (RFC 8259) but forgets where in the text a value was; an operator needs line and column. So
- * jansson judges, and then a scanner of ours, which may trust the text, walks it once and builds this tree of offsets. Duplicate
- * members are kept, one after the other: whoever reads an object decides what to say about them.
+ * jansson decides whether the text is JSON (RFC 8259) but forgets where in the text a value was; an operator needs
+ * line and column. So jansson judges, and then a scanner of ours, which may trust the text, walks it once and builds
+ * this tree of offsets. Duplicate members are kept, one after the other: whoever reads an object decides what to say
+ * about them.
  */
 #ifndef WEIR_DOCUMENT_H
 #define WEIR_DOCUMENT_H
@@ -50,7 +51,8 @@ struct document_fault {
 /* At most this many values (some 128 bytes of tree each): 100,000 routes are about a million. */
 #define DOCUMENT_VALUES_MAX (2u << 20)
 
-/* The tree, or NULL and `fault`. `length` ≤ DOCUMENT_MAX. Everything is in `arena`; the text is not needed afterwards. */
+/* The tree, or NULL and `fault`. `length` ≤ DOCUMENT_MAX. Everything is in `arena`; the text is not needed afterwards.
+ */
 const struct document_value *document_parse(struct arena *arena, const char *text, size_t length,
                                             struct document_fault *fault);
 

@@ -9,8 +9,9 @@
 #include "names.h"
 
 struct load {
-    struct arena lasting; /* the config's own memory: it outlives the load */
-    struct arena scratch; /* text, tree, errors: gone when the load is over */
+    jmp_buf short_of_memory; /* where both arenas jump to */
+    struct arena lasting;    /* the config's own memory: it outlives the load */
+    struct arena scratch;    /* text, tree, errors: gone when the load is over */
     struct config_faults faults;
     struct config *config;       /* in `lasting`, filled as the readers go */
     struct names upstream_names; /* index: into config->upstreams; complete before the first route is read */

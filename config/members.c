@@ -5,8 +5,9 @@
 
 #define NAME_MAX_BYTES 64
 
-/* What the contract names but this version does not do yet. Never ignored: an operator who asks for a cluster-wide limit must not get a local one. A
- * version that learns one of these deletes its row here and adds one to the object's table. */
+/* What the contract names but this version does not do yet. Never ignored: an operator who asks for a cluster-wide
+ * limit must not get a local one. A version that learns one of these deletes its row here and adds one to the object's
+ * table. */
 static const struct later {
     const char *object, *member;
 } later[] = {

@@ -45,7 +45,8 @@ static unsigned least_of(unsigned a, unsigned b, unsigned c)
     return ab < c ? ab : c;
 }
 
-/* Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours. Both lengths ≤ GUESS_LENGTH_MAX. */
+/* Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours. Both lengths ≤
+ * GUESS_LENGTH_MAX. */
 static unsigned slips(const char *a, size_t a_length, const char *b, size_t b_length)
 {
     unsigned rows[3][GUESS_LENGTH_MAX + 1];

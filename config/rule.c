@@ -1,5 +1,5 @@
-/* rule: the notations themselves. Every parser walks its text once, left to right, and decides on bytes alone: no locale, no
- * look-back. Bounds are checked before a multiplication, never after. */
+/* rule: the notations themselves. Every parser walks its text once, left to right, and decides on bytes alone: no
+ * locale, no look-back. Bounds are checked before a multiplication, never after. */
 #include "rule.h"
 
 #include <arpa/inet.h>
@@ -57,7 +57,7 @@ struct unit {
     uint64_t worth;
 };
 
-/* ---- rates, durations, sizes ------------------------------------------------------------------------------------------ */
+/* ---- rates, durations, sizes ------------------------------------------------------------------------------------- */
 
 const char *rule_duration(const char *text, uint64_t *nanoseconds)
 {
@@ -178,7 +178,7 @@ const char *rule_size(const char *text, uint64_t *bytes)
     return form;
 }
 
-/* ---- addresses -------------------------------------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
 bool rule_ip_parse(const char *text, size_t length, struct rule_ip *out)
 {
@@ -290,7 +290,8 @@ static size_t v6_text(const uint8_t bytes[static 16], char *out)
     return used;
 }
 
-/* Not inet_ntop(): C libraries differ in what they print for ::1.2.3.4, keys are made of this text, and each request has one. */
+/* Not inet_ntop(): C libraries differ in what they print for ::1.2.3.4, keys are made of this text, and each request
+ * has one. */
 size_t rule_ip_text(const struct rule_ip *ip, char out[static RULE_IP_TEXT])
 {
     size_t length = rule_ip_is_v4(ip) ? v4_text(ip->bytes + sizeof v4_mapped, out) : v6_text(ip->bytes, out);
@@ -356,7 +357,7 @@ const char *rule_network(const char *text, struct rule_network *out)
 
 bool rule_network_contains(const struct rule_network *network, const struct rule_ip *ip)
 {
-    /* IPv4 addresses lie in IPv4 networks only: whoever trusts ::/0 has said nothing about IPv4. */
+    /* Whoever trusts ::/0 has said nothing about IPv4. */
     if (rule_ip_is_v4(ip) && network->prefix < 96) {
         return false;
     }
@@ -400,10 +401,10 @@ const char *rule_address(const char *text, struct rule_address *out)
     return NULL;
 }
 
-/* ---- URLs and names --------------------------------------------------------------------------------------------------- */
+/* ---- URLs and names ---------------------------------------------------------------------------------------------- */
 
-/* RFC 1123 §2.1 labels, and "_", which names of containers have. A name whose last label is a number is an address that was
- * mistyped (300.1.1.1, 127.1): resolvers would guess, we do not. */
+/* RFC 1123 §2.1 labels, and "_", which names of containers have. A name whose last label is a number is an address
+ * that was mistyped (300.1.1.1, 127.1): resolvers would guess, we do not. */
 static bool is_host_name(const char *host, size_t length)
 {
     size_t label = 0; /* length of the label we are in */

@@ -1,10 +1,12 @@
 /* rule: the small notations of a weir config, as numbers.
  *
- * "100/minute", "1m30s", "64KiB", "10.0.0.0/8", "[::]:8443", "http://10.0.0.1:9000" → structs. Pure functions on NUL-terminated text:
- * no clock, no I/O, no names resolved, no allocation. Each returns NULL and fills `out`, or returns one static sentence that says
- * what is wrong and what would be right, and leaves `out` alone. Fuzzed (tests/fuzz).
+ * "100/minute", "1m30s", "64KiB", "10.0.0.0/8", "[::]:8443", "http://10.0.0.1:9000" → structs. Pure functions on
+ * NUL-terminated text: no clock, no I/O, no names resolved, no allocation. Each returns NULL and fills `out`, or
+ * returns one static sentence that says what is wrong and what would be right, and leaves `out` alone. Fuzzed
+ * (tests/fuzz).
  *
- * Addresses are kept as 16 bytes; an IPv4 address is IPv4-mapped (RFC 4291 §2.5.5.2), so that ::ffff:1.2.3.4 and 1.2.3.4 are one.
+ * Addresses are kept as 16 bytes; an IPv4 address is IPv4-mapped (RFC 4291 §2.5.5.2), so that ::ffff:1.2.3.4 and
+ * 1.2.3.4 are one.
  */
 #ifndef WEIR_RULE_H
 #define WEIR_RULE_H
@@ -30,8 +32,8 @@ const char *rule_size(const char *text, uint64_t *bytes);
 struct rule_ip {
     uint8_t bytes[16]; /* network order; IPv4 as ::ffff:a.b.c.d */
 };
-/* Strict: dotted decimal without leading zeros, or RFC 4291 text; no zone, no port. `length` bytes, need not end in NUL:
- * this is also what walks X-Forwarded-For. */
+/* Strict: dotted decimal without leading zeros, or RFC 4291 text; no zone, no port. `length` bytes, need not end in
+ * NUL: this is also what walks X-Forwarded-For. */
 bool rule_ip_parse(const char *text, size_t length, struct rule_ip *out);
 bool rule_ip_is_v4(const struct rule_ip *ip);
 bool rule_ip_is_loopback(const struct rule_ip *ip); /* 127.0.0.0/8, ::1 */
@@ -46,8 +48,10 @@ struct rule_network {
     struct rule_ip base; /* host bits are zero */
     unsigned prefix;     /* of 128: an IPv4 /8 is 104 */
 };
-/* "10.0.0.0/8" "192.0.2.1" "fd00::/8". Host bits that are set are an error that names the network meant. */
+/* "10.0.0.0/8" "192.0.2.1" "fd00::/8". Host bits that are set are an error that names the network meant (that sentence
+ * lives until the thread's next call). */
 const char *rule_network(const char *text, struct rule_network *out);
+/* IPv4 addresses lie in IPv4 networks only: ::/0 is every IPv6 address. */
 bool rule_network_contains(const struct rule_network *network, const struct rule_ip *ip);
 
 struct rule_address {

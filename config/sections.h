@@ -16,17 +16,8 @@ extern const struct members config_route_members;
 extern const struct members config_admin_members, config_log_members, config_state_members;
 
 /* Readers of the rows of config_members; `into` is the struct config. */
-void config_clients_listens(struct load *load, const struct member *member, const struct document_value *value,
-                            void *into);
-void config_clients_workers(struct load *load, const struct member *member, const struct document_value *value,
-                            void *into);
-void config_clients_trusted(struct load *load, const struct member *member, const struct document_value *value,
-                            void *into);
-void config_upstreams_read(struct load *load, const struct member *member, const struct document_value *value,
-                           void *into);
-void config_limits_read(struct load *load, const struct member *member, const struct document_value *value, void *into);
-void config_routes_read(struct load *load, const struct member *member, const struct document_value *value, void *into);
-void config_admin_read(struct load *load, const struct member *member, const struct document_value *value, void *into);
+member_reader config_clients_listens, config_clients_workers, config_clients_trusted;
+member_reader config_upstreams_read, config_limits_read, config_routes_read, config_admin_read;
 
 /* What can only be judged, or divided, when the whole file has been read. */
 void config_clients_check(struct load *load, const struct document_value *root);

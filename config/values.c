@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- parts ------------------------------------------------------------------------------------------------------------ */
+/* ---- parts ------------------------------------------------------------------------------------------------------- */
 
 static void *field(const struct member *member, void *into)
 {
@@ -58,8 +58,22 @@ bool value_is_list(struct load *load, const struct document_value *value, const 
     return true;
 }
 
-/* Only digits: 1e3 and 10.0 may be whole, but whoever writes them may have meant another unit. What is too large for 64
- * bits becomes UINT64_MAX, which no member allows. */
+bool value_address(struct load *load, const struct document_value *value, struct rule_address *address, char **text)
+{
+    if (!value_is(load, value, DOCUMENT_STRING, "an address such as \"127.0.0.1:8080\"")) {
+        return false;
+    }
+    const char *problem = rule_address(value->text, address);
+    if (problem != NULL) {
+        value_refuse(load, value, problem);
+        return false;
+    }
+    *text = value_keep(load, value);
+    return true;
+}
+
+/* Only digits: 1e3 and 10.0 may be whole, but whoever writes them may have meant another unit. What is too large for
+ * 64 bits becomes UINT64_MAX, which no member allows. */
 static bool take_digits(const char *text, uint64_t *out)
 {
     uint64_t number = 0;
@@ -119,7 +133,7 @@ static void store_bounded(struct load *load, const struct member *member, const 
     *(uint64_t *)field(member, into) = number;
 }
 
-/* ---- readers ---------------------------------------------------------------------------------------------------------- */
+/* ---- readers ----------------------------------------------------------------------------------------------------- */
 
 void value_nothing(struct load *load, const struct member *member, const struct document_value *value, void *into)
 {

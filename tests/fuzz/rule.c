@@ -1,5 +1,5 @@
-/* rule: every notation, given any bytes, yields a value within its bounds or a sentence; and what it yields can be written
- * and read again. The first byte chooses the notation. */
+/* rule: every notation, given any bytes, yields a value within its bounds or a sentence; and what it yields can be
+ * written and read again. The first byte chooses the notation. */
 #include "rule.h"
 #include "check.h"
 
@@ -21,7 +21,8 @@ static void check_ip(const char *text, size_t length)
     CHECK(memcmp(&ip, &again, sizeof ip) == 0);
     rule_ip_mask(&again, 24, 64);
     struct rule_network network = { .base = again, .prefix = rule_ip_is_v4(&ip) ? 96 + 24 : 64 };
-    /* An IPv4 address never becomes one of another family by being masked; an IPv6 one may, as the mapped prefix is 0. */
+    /* An IPv4 address never becomes one of another family by being masked; an IPv6 one may, as the mapped prefix is 0.
+     */
     CHECK(!rule_ip_is_v4(&ip) || (rule_ip_is_v4(&again) && rule_network_contains(&network, &ip)));
 }
 

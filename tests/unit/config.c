@@ -14,7 +14,7 @@
 #define WATCHED 0
 #endif
 
-/* ---- what a file gives ---- */
+/* ---- what a file gives ------------------------------------------------------------------------------------------- */
 
 static void five_lines_are_enough(void **state)
 {
@@ -117,7 +117,7 @@ static void the_digest_follows_the_bytes(void **state)
     config_free(&other);
 }
 
-/* ---- what it says of a bad one ---- */
+/* ---- what it says of a bad one ----------------------------------------------------------------------------------- */
 
 static void everything_wrong_is_said_at_once_in_the_order_of_the_file(void **state)
 {
@@ -204,7 +204,7 @@ static void what_is_no_file_is_refused_in_one_sentence(void **state)
     unlink(path);
 }
 
-/* ---- what no file may do ---- */
+/* ---- what no file may do ----------------------------------------------------------------------------------------- */
 
 /* Of this process, so that a busy machine fails no test. */
 static uint64_t cpu_ms(void)

@@ -56,7 +56,7 @@ static void without_a_token_it_stays_on_loopback(void **state)
         { "\"admin\": { \"listen\": \"[::]:9901\" }", "2:22 admin.listen", "without \"token_file\"" },
         { "\"admin\": { \"listen\": \"10.0.0.1:9901\" }", "2:22 admin.listen", "without \"token_file\"" },
         { "\"admin\": { \"listen\": \"localhost:9901\" }", "2:22 admin.listen", "names are not looked up" },
-        { "\"admin\": { \"listen\": 9901 }", "2:22 admin.listen", "expected an address such as \"127.0.0.1:9901\"" },
+        { "\"admin\": { \"listen\": 9901 }", "2:22 admin.listen", "expected an address such as \"127.0.0.1:8080\"" },
         { "\"admin\": true", "2:10 admin", "expected an object, or false to switch the admin API off, found true" },
         { "\"admin\": null", "2:10 admin", "found null" },
         { "\"admin\": { \"listen\": \"0.0.0.0:9901\", \"token_fil\": \"x\" }", "2:38 admin.token_fil",

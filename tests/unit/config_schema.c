@@ -1,5 +1,5 @@
-/* config_schema: weir.schema.json says what the member tables say. The tables are what is accepted; whoever adds a row and
- * forgets the schema fails here, and the other way round. */
+/* config_schema: weir.schema.json says what the member tables say. The tables are what is accepted; whoever adds a row
+ * and forgets the schema fails here, and the other way round. */
 #include "config_file.h"
 #include "config_text.h"
 #include "document.h"

@@ -30,7 +30,7 @@ static void assert_fine(const char *problem, const char *text)
     }
 }
 
-/* ---- rates, durations, sizes ---- */
+/* ---- rates, durations, sizes ------------------------------------------------------------------------------------- */
 
 static void rates_are_tokens_per_period(void **state)
 {
@@ -211,7 +211,7 @@ static void a_size_that_is_none_is_explained(void **state)
     }
 }
 
-/* ---- addresses ---- */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
 static struct rule_ip ip_of(const char *text)
 {
@@ -234,7 +234,8 @@ static void an_address_has_one_spelling(void **state)
         { "::ffff:1.2.3.4", "1.2.3.4" },
         { "::FFFF:102:304", "1.2.3.4" },
         { "0:0:0:0:0:ffff:1.2.3.4", "1.2.3.4" },
-        /* RFC 5952 §4.1: leading zeros; §4.2.1: as short as possible; §4.2.2: not one group; §4.2.3: the longest, the first */
+        /* RFC 5952 §4.1: leading zeros; §4.2.1: as short as possible; §4.2.2: not one group; §4.2.3: the longest, the
+         * first */
         { "::", "::" },
         { "::1", "::1" },
         { "1::", "1::" },
@@ -491,7 +492,7 @@ static void listen_addresses_are_numeric(void **state)
     }
 }
 
-/* ---- URLs ---- */
+/* ---- URLs -------------------------------------------------------------------------------------------------------- */
 
 static void urls_are_host_port_and_scheme(void **state)
 {
