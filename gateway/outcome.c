@@ -3,6 +3,8 @@
 
 #include "worker.h"
 
+#include <time.h>
+
 #define KEY_TEXT 1025 /* as much of a key as the log writes, and NUL */
 
 static const char *verdict_text(const struct outcome *o)
@@ -96,4 +98,19 @@ void outcome_record(struct tenure *tenure, const struct outcome *o, uint64_t now
     if (tenure->generation->config->log.access != CONFIG_LOG_OFF) {
         write_log(tenure, o, now_ns);
     }
+}
+
+void outcome_refused(struct tenure *tenure, const struct rule_ip *peer, unsigned status)
+{
+    struct timespec wall;
+    metrics_request(tenure->metrics, -1, status, 0);
+    if (tenure->generation->config->log.access == CONFIG_LOG_OFF) {
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &wall);
+    struct log_line line = { .realtime_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec,
+                             .client = peer,
+                             .status = status,
+                             .denied = true };
+    log_access(tenure->log, &line, worker_now_ns());
 }

@@ -24,4 +24,8 @@ struct outcome {
 
 void outcome_record(struct tenure *tenure, const struct outcome *outcome, uint64_t now_ns);
 
+/* Of a request whose head the front refused: nothing is known but who sent it. Its log line is sampled like those of
+ * refusals by limits. */
+void outcome_refused(struct tenure *tenure, const struct rule_ip *peer, unsigned status);
+
 #endif

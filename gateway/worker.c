@@ -3,6 +3,7 @@
 
 #include "exchange.h"
 #include "front.h"
+#include "outcome.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -49,9 +50,8 @@ uint64_t worker_now_ns(void)
 void worker_on_refused(void *owner, const struct rule_ip *peer, unsigned status)
 {
     struct worker *worker = owner;
-    (void)peer;
     if (status != 0) {
-        metrics_request(worker->tenure->metrics, -1, status, 0);
+        outcome_refused(worker->tenure, peer, status);
     }
 }
 
