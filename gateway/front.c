@@ -264,10 +264,10 @@ static enum MHD_Result begin(struct front_request *r, const char *method, const 
         front->active--;
         return refuse(r, (struct request_problem){ 503, "out of memory" });
     }
+    if (r->request.body != REQUEST_NO_BODY) {
+        deadline_set(&front->bodies, &r->body_deadline, front_now_ms(front));
+    }
     if (r->response == NULL) {
-        if (r->request.body != REQUEST_NO_BODY) {
-            deadline_set(&front->bodies, &r->body_deadline, front_now_ms(front));
-        }
         return MHD_YES;
     }
     bool drain =
@@ -522,6 +522,15 @@ static void on_library_log(void *context, const char *format, va_list arguments)
     (void)arguments;
 }
 
+/* The library closes clients that are silent, whatever it waits for. It is left to those who do not read their answer: all
+ * other silences have deadlines of ours, of which it must not cut the longest short. */
+static uint64_t longest_silence_ns(const struct front_limits *limits)
+{
+    uint64_t longest = limits->idle_ns;
+    longest = limits->head_ns > longest ? limits->head_ns : longest;
+    return limits->body_ns > longest ? limits->body_ns : longest;
+}
+
 bool front_library_start(struct front *front, int listen_fd, int *epoll_fd)
 {
     front->daemon = MHD_start_daemon(
@@ -530,7 +539,7 @@ bool front_library_start(struct front *front, int listen_fd, int *epoll_fd)
         MHD_OPTION_URI_LOG_CALLBACK, on_target, front, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection, front,
         MHD_OPTION_CONNECTION_LIMIT, front->limits.connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(front->limits.idle_ns / 1000000000u + 1), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (unsigned)(longest_silence_ns(&front->limits) / 1000000000u + 1), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)front->limits.request_head + POOL_EXTRA, MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
     if (front->daemon == NULL) {
