@@ -46,6 +46,11 @@ static void answer_problem(struct front_request *front_request, unsigned status,
     if (status == 401) {
         fields[count++] = (struct field){ SLICE("WWW-Authenticate"), SLICE("Bearer realm=\"weir\"") };
     }
+    for (size_t i = 0; i < count; i++) {
+        if (slice_equals(fields[i].name, SLICE("Allow"))) { /* the reply speaks for the routes: these pages are read */
+            fields[i].value = SLICE("GET, HEAD");
+        }
+    }
     struct front_answer answer = {
         .status = status, .fields = fields, .field_count = count, .body = FRONT_WHOLE, .whole = reply.body
     };

@@ -318,7 +318,7 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, cons
     (void)context;
     (void)mhd;
     (void)url;
-    if (r == NULL || r->gone) {
+    if (r == NULL || r->gone || r->connection->shut) {
         return MHD_NO;
     }
     if (!r->head_seen) {
@@ -498,7 +498,7 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **sock
         deadline_set(&front->heads, &connection->deadline, front_now_ms(front));
         connection->refused = front->draining || !front->handler->on_connection(front->owner, &connection->peer, 1);
         if (connection->refused) {
-            shutdown(connection->fd, SHUT_RDWR);
+            front_shut(connection);
         }
         return;
     }

@@ -187,13 +187,20 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     front->pending = true;
 }
 
+/* What the client has sent already can still be read: it is not served. */
+void front_shut(struct connection *connection)
+{
+    connection->shut = true;
+    shutdown(connection->fd, SHUT_RDWR);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct front *front = timer->data;
     uint64_t now = front_now_ms(front);
     struct deadline *due;
     while ((due = deadline_take(&front->heads, now)) != NULL || (due = deadline_take(&front->idles, now)) != NULL) {
-        shutdown(DEADLINE_OWNER(due, struct connection, deadline)->fd, SHUT_RDWR);
+        front_shut(DEADLINE_OWNER(due, struct connection, deadline));
     }
     while ((due = deadline_take(&front->bodies, now)) != NULL) {
         struct front_request *r = DEADLINE_OWNER(due, struct front_request, body_deadline);
@@ -257,7 +264,7 @@ int front_drain(struct front *front, bool close_idle)
 {
     front->draining = true;
     for (struct deadline *d = front->idles.head.next; close_idle && d != &front->idles.head; d = d->next) {
-        shutdown(DEADLINE_OWNER(d, struct connection, deadline)->fd, SHUT_RDWR);
+        front_shut(DEADLINE_OWNER(d, struct connection, deadline));
     }
     front->pending = true;
     return front_library_quiesce(front);

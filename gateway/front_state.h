@@ -15,6 +15,7 @@ struct connection {
     struct front *front;
     int fd;
     bool refused;
+    bool shut; /* front_shut() */
     bool kept; /* a request has ended on it */
     struct rule_ip peer;
     struct deadline deadline; /* in front.heads until a head is whole, in front.idles between requests */
@@ -76,6 +77,8 @@ void front_push_ready(struct front_request *r);
 void front_drop_ready(struct front_request *r);
 /* The client has left, or is to be left: the request ends as soon as the library can be told. */
 void front_end_gone(struct front_request *r);
+/* Ends a connection on which no request is in hand. */
+void front_shut(struct connection *connection);
 
 /* ---- front.c: what the loop asks of the library ---- */
 
