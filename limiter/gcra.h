@@ -68,15 +68,9 @@ struct gcra {
 /* A rule within limiter_rule_error()'s bounds. */
 static inline struct gcra gcra_of(const struct limiter_rule *rule)
 {
-    uint64_t common = rule->period_ns;
-    for (uint64_t rest = rule->tokens; rest != 0;) {
-        uint64_t next = common % rest;
-        common = rest;
-        rest = next;
-    }
-    const uint64_t period = rule->period_ns / common, tokens = rule->tokens / common;
+    const uint64_t period = rule->period_ns, tokens = rule->tokens;
     const uint64_t token = period / tokens + (period % tokens != 0);
-    /* A nanosecond is tokens · m / period ticks. With 0 ≤ tokens · m - period < tokens ≤ period the whole part is 1. */
+    /* A nanosecond is tokens · m / period ticks: one, and with 0 ≤ tokens · m - period < tokens ≤ period a part of one. */
     const uint64_t more = tokens * token - period;
     return (struct gcra){
         .burst = rule->burst,
