@@ -75,20 +75,21 @@ static ssize_t on_read(void *context, uint64_t position, char *out, size_t size)
     return MHD_CONTENT_READER_END_OF_STREAM;
 }
 
-/* The library wants NUL-terminated strings, and no empty values. */
+/* The library wants NUL-terminated strings, and no empty values: a space around nothing means the same (RFC 9110 §5.5). */
 static void add_field(struct MHD_Response *response, const struct field *field)
 {
     char small[1024];
-    size_t need = field->name.length + field->value.length + 2;
+    struct slice from = field->value.length > 0 ? field->value : SLICE(" ");
+    size_t need = field->name.length + from.length + 2;
     char *text = need <= sizeof small ? small : malloc(need);
-    if (text == NULL || field->value.length == 0) {
+    if (text == NULL) {
         return;
     }
     char *value = text + field->name.length + 1;
     memcpy(text, field->name.at, field->name.length);
     value[-1] = '\0';
-    memcpy(value, field->value.at, field->value.length);
-    value[field->value.length] = '\0';
+    memcpy(value, from.at, from.length);
+    value[from.length] = '\0';
     (void)COUNT_IF(MHD_add_response_header(response, text, value) != MHD_YES);
     if (text != small) {
         free(text);

@@ -317,7 +317,7 @@ class AnswersPassUnchanged(Proxied):
     def test_given_fields_of_all_sorts_then_the_answer_is_the_upstreams_and_nothing_is_merged(self):
         weir = self.gateway(self.server)
         fields = [("Date", "Mon, 01 Jan 2024 00:00:00 GMT"), ("Server", "origin/1"), ("Set-Cookie", "a=1; Path=/"), ("Link", "</a>; rel=next"),
-                  ("Set-Cookie", "b=2"), ("X-Latin", "\xe9\xff"), ("Link", "</b>"), ("Set-Cookie", "a=3"), ("ETag", 'W/"x"'),
+                  ("Set-Cookie", "b=2"), ("X-Latin", "\xe9\xff\t."), ("Link", "</b>"), ("Set-Cookie", "a=3"), ("ETag", 'W/"x"'),
                   ("Content-Type", "text/html; charset=utf-8"), ("Vary", "*"), ("Via", "1.1 inner"), ("Retry-After", "9")]
         self.server.on("/", reply(200, b"body", fields))
         answer = weir.raw(get("/"), expect=1)
@@ -325,6 +325,12 @@ class AnswersPassUnchanged(Proxied):
         self.assertEqual(answer.data.decode("latin-1"),
                          "HTTP/1.1 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields) +
                          f"X-Request-Id: {ours}\r\nContent-Length: 4\r\n\r\nbody")
+
+    def test_given_fields_without_a_value_then_they_pass(self):
+        weir = self.gateway(self.server)
+        self.server.on("/", reply(200, b"", [("X-Empty", ""), ("X-A", "b"), ("Content-Type", "")]))
+        answer = weir.get("/")
+        self.assertEqual([answer.all(name) for name in ("x-empty", "x-a", "content-type")], [[""], ["b"], [""]])
 
     def test_given_hop_by_hop_fields_of_the_upstream_then_they_stop_here(self):
         weir = self.gateway(self.server)
@@ -430,6 +436,45 @@ class Promptness(Proxied):
         data = self.events("/events", "Connection: keep-alive", version="1.0").rest()
         self.assertNotIn(b"chunked", data)
         self.assertTrue(data.endswith(b"\r\n\r\n" + b"".join(b"data: %d\n\n" % i for i in range(20))))
+
+    def test_given_hundreds_of_streams_then_each_event_passes_at_once(self):
+        """More than may wait cheaply: some are parked one way, some the other."""
+        count, turn = 150, threading.Condition()
+        round_ = [0]
+        def wait_for(number):
+            def step(request):
+                with turn:
+                    turn.wait_for(lambda: round_[0] >= number, 20)
+                return chunk(b"data: %d\n\n" % number)
+            return step
+        self.server.on("/events", head(200, [("Transfer-Encoding", "chunked")]), *(wait_for(number) for number in range(1, 6)), b"0\r\n\r\n")
+        clients = [self.client(self.weir_) for _ in range(count)]
+        for client in clients:
+            client.send(get("/events"))
+        for client in clients:
+            client.read_until(b"\r\n\r\n")
+        for number in range(1, 6):
+            with turn:
+                round_[0] = number
+                turn.notify_all()
+            for client in reversed(clients):
+                client.read_until(b"data: %d\n\n" % number)
+        for client in clients:
+            self.assertEqual(client.answers()[0].body, b"".join(b"data: %d\n\n" % number for number in range(1, 6)))
+            self.assertEqual(client.ask(get("/next")).status, 200)
+
+    def test_given_hundreds_of_requests_that_wait_then_each_gets_its_own_answer(self):
+        gates = [threading.Event() for _ in range(200)]
+        clients = [self.client(self.weir_) for _ in gates]
+        for i, (client, gate) in enumerate(zip(clients, gates)):
+            self.server.on(f"/{i}", lambda request, gate=gate: gate.wait(20) and reply(200, request.path.encode()))
+            client.send(get(f"/{i}"))
+        wait_until(lambda: len(self.server.requests) == len(gates))
+        for i in (*range(0, 200, 3), *range(197, 0, -3), *range(1, 200, 3)):  # every one, in no order
+            gates[i].set()
+            if not clients[i].received:
+                self.assertEqual(clients[i].ask(b"").body, f"/{i}".encode())
+                clients[i].received = b"done"
 
     def test_given_a_body_of_known_length_in_pieces_then_each_passes_at_once(self):
         self.first = [head(200, [("Content-Length", sum(len(b"data: %d\n\n" % i) for i in range(20)))])]

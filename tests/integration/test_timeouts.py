@@ -190,6 +190,33 @@ class Idling(Timed):
         self.assertEqual(self.server.connections, 2)
 
 
+class Stopping(Timed):
+    def test_given_everything_under_way_when_told_to_stop_then_it_ends_within_the_shutdown_timeout(self):
+        server = self.origin()
+        weir = self.gateway(server, timeouts={"shutdown": "300ms"}, workers=1)
+        server.on("/unread", lambda request: 60, early=True)
+        server.on("/large", *big(100_000_000))
+        server.on("/silent", 60)
+        server.on("/stream", head(200, [("Transfer-Encoding", "chunked")]) + chunk(b"x"), 60)
+        server.on("/cut", head(200, [("Content-Length", "100")]) + b"x", 60)
+        uploads = [message("POST", "/unread", "Content-Length: 100000000"), message("POST", "/unread", "Transfer-Encoding: chunked", body=b"ffffffff\r\n")]
+        downloads = [get(target) for target in ("/large", "/silent", "/stream", "/cut")] * 30  # more than are parked cheaply
+        for data in uploads + downloads + [b"", b"GET / HT", get("/")]:
+            client = self.client(weir, receive_buffer=4096)
+            client.send(data)
+            if data in uploads:
+                client.sock.setblocking(False)
+                try:
+                    while client.sock.send(Bytes.pattern(100_000)):
+                        pass
+                except BlockingIOError:
+                    pass
+        wait_until(lambda: len(server.requests) == len(uploads + downloads) + 1)
+        began = time.monotonic()
+        weir.stop()
+        self.assertLess(time.monotonic() - began, 1 * harness.SLOW)
+
+
 class Crowds(Timed):
     def setUp(self):
         self.server = self.origin()
