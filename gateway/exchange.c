@@ -50,7 +50,7 @@ struct exchange {
     bool running, again;
     bool body_ended; /* the client's */
     bool over;       /* the front's last word: how is in `end` */
-    bool response_head, response_end, failed, streaming, undecided, delayed, finished;
+    bool response_head, response_end, failed, streaming, undecided, settled, delayed, finished;
     enum front_end end;
     enum upstream_failure failure;
     const char *failure_detail;
@@ -254,6 +254,15 @@ static enum step step_await(struct exchange *x)
     return own_problem(x, 502, x->failure_detail);
 }
 
+static void note_server(struct exchange *x)
+{
+    const char *server = upstream_server(x->call);
+    size_t length = strnlen(server, sizeof x->server - 1);
+    memcpy(x->server, server, length);
+    x->server[length] = '\0';
+    x->upstream_ns = worker_now_ns() - x->forwarded_ns;
+}
+
 /* The upstream's fields without those that are for one hop, then ours. */
 static size_t answer_fields(struct exchange *x, struct field *fields, char text[static REPLY_LIMIT_TEXT])
 {
@@ -276,7 +285,7 @@ static size_t answer_fields(struct exchange *x, struct field *fields, char text[
 }
 
 /* Hands the answer to the front: whole when its end has come, as a stream otherwise. */
-static void answer(struct exchange *x)
+static enum step answer(struct exchange *x)
 {
     struct field fields[FIELDS_MAX];
     char text[REPLY_LIMIT_TEXT];
@@ -297,12 +306,23 @@ static void answer(struct exchange *x)
         answer.length = head->content_length;
         x->streaming = true;
     }
-    front_answer(x->front, &answer);
+    if (front_answer(x->front, &answer)) {
+        return STEP_SENT;
+    }
+    if (answer.owned) {
+        free((void *)(uintptr_t)answer.whole.at);
+    }
+    x->streaming = false;
+    if (x->call != NULL) {
+        note_server(x);
+        upstream_cancel(&x->call);
+    }
+    return own_problem(x, 502, "the upstream's response head is larger than this gateway passes on");
 }
 
 static enum step step_relay(struct exchange *x)
 {
-    if (!x->response_end && !x->failed) {
+    if (!x->response_end && !x->failed && !x->settled) {
         /* An upstream that answers while it reads gets the rest first: the front drops what comes behind an answer, which it
          * could not send before anyway. */
         if (!x->body_ended) {
@@ -318,8 +338,7 @@ static enum step step_relay(struct exchange *x)
     if (x->failed) { /* with the head already here, in one turn: nothing has been sent, so the client gets a plain 502 */
         return own_problem(x, 502, x->failure_detail);
     }
-    answer(x);
-    return STEP_SENT;
+    return answer(x);
 }
 
 static void on_pause_over(void *user)
@@ -363,7 +382,13 @@ static enum step step_own(struct exchange *x)
                                    .close = x->reply.close,
                                    .body = FRONT_WHOLE,
                                    .whole = x->reply.body };
-    front_answer(x->front, &answer);
+    if (!front_answer(x->front, &answer)) { /* a request head that fills the memory leaves no room for many fields */
+        answer.field_count = 0;
+        answer.close = true;
+        if (!front_answer(x->front, &answer)) {
+            front_abort(x->front);
+        }
+    }
     return STEP_SENT;
 }
 
@@ -373,15 +398,6 @@ static enum step step_sent(struct exchange *x)
         front_feed(x->front);
     }
     return STEP_SENT;
-}
-
-static void note_server(struct exchange *x)
-{
-    const char *server = upstream_server(x->call);
-    size_t length = strnlen(server, sizeof x->server - 1);
-    memcpy(x->server, server, length);
-    x->server[length] = '\0';
-    x->upstream_ns = worker_now_ns() - x->forwarded_ns;
 }
 
 static enum step step_done(struct exchange *x)
@@ -470,10 +486,8 @@ void exchange_settle(struct worker *worker)
         struct exchange *x = worker->undecided;
         worker->undecided = x->next;
         x->undecided = false;
-        if (x->step == STEP_RELAY) {
-            answer(x);
-            x->step = STEP_SENT; /* the one place outside run(): the end of a turn is an event of its own */
-        }
+        x->settled = true;
+        run(x);
     }
 }
 

@@ -21,8 +21,11 @@
 #define DRAIN_MAX    (64 * 1024)   /* a refused request's body up to this is read, so that the connection can be kept */
 #define DISCARD_MAX  (1024 * 1024) /* a body too large is read on this far, so that the 413 is not lost in a reset */
 #define STREAM_BLOCK (64 * 1024)   /* bytes asked of a stream at once */
-#define POOL_EXTRA                                                                                                     \
-    (16 * 1024) /* of a connection's memory, beyond the request head: records of the fields and the response head */
+/* Of a connection's memory beyond the largest request head. The library clears all of it for every request, so it is not larger than it
+ * must be; an answer's head has this and what the request's head left free (nginx has 4 or 8 KiB for it in all). */
+#define POOL_EXTRA  (4 * 1024)
+#define POOL_RECORD 64  /* the library's record of one request field */
+#define POOL_SLACK  512 /* status line, Date, Content-Length, Connection, rounding */
 
 /* ---- answers ---- */
 
@@ -125,9 +128,23 @@ static struct MHD_Response *make_response(struct front_request *r, const struct 
     return response;
 }
 
-void front_answer(struct front_request *r, const struct front_answer *answer)
+/* An answer whose head does not fit the connection's memory would end the connection without a word. */
+static bool head_fits(const struct front_request *r, const struct front_answer *answer)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    size_t used = POOL_SLACK + r->request.field_count * POOL_RECORD + (info != NULL ? info->header_size : 0);
+    for (size_t i = 0; i < answer->field_count; i++) {
+        used += answer->fields[i].name.length + answer->fields[i].value.length + 4; /* ": " and CRLF */
+    }
+    return used <= r->front->limits.request_head + POOL_EXTRA;
+}
+
+bool front_answer(struct front_request *r, const struct front_answer *answer)
 {
     CHECK(r->response == NULL && !r->answered);
+    if (!head_fits(r, answer)) {
+        return false;
+    }
     r->response = make_response(r, answer);
     r->status = answer->status;
     r->close_now = answer->close;
@@ -136,9 +153,15 @@ void front_answer(struct front_request *r, const struct front_answer *answer)
     }
     if (r->response == NULL) { /* no memory even for this: the connection ends */
         front_end_gone(r);
-        return;
+    } else {
+        front_push_ready(r);
     }
-    front_push_ready(r);
+    return true;
+}
+
+void front_abort(struct front_request *r)
+{
+    front_end_gone(r);
 }
 
 void front_feed(struct front_request *r)

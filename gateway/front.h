@@ -19,6 +19,7 @@
 #ifndef WEIR_FRONT_H
 #define WEIR_FRONT_H
 
+#include "check.h"
 #include "request.h"
 
 struct uv_loop_s;
@@ -83,8 +84,10 @@ struct front_answer {
     bool length_known; /* FRONT_STREAM: else chunked (HTTP/1.1) or until close (1.0) */
     uint64_t length;   /* of the stream; for HEAD what a GET would have had */
 };
-void front_answer(struct front_request *front_request, const struct front_answer *answer);
-void front_feed(struct front_request *front_request); /* the stream has more (or ended, or broke) */
+/* False: the fields are more than the connection's memory can hold (about front_limits.request_head in all): nothing was done, give a smaller answer. */
+MUST_CHECK bool front_answer(struct front_request *front_request, const struct front_answer *answer);
+void front_abort(struct front_request *front_request); /* ends the connection without an answer */
+void front_feed(struct front_request *front_request);  /* the stream has more (or ended, or broke) */
 void front_pause_body(struct front_request *front_request);
 void front_resume_body(struct front_request *front_request);
 
