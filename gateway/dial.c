@@ -9,17 +9,21 @@ static void stop_waiting(struct dial *dial)
     dial->wait = DIAL_NOTHING;
 }
 
-static void wait_for(struct dial *dial, enum dial_wait what, struct list *queue)
+static void wait_for(struct dial *dial, enum dial_wait what)
 {
     struct pool *pool = dial->pool;
     dial->wait = what;
-    if (queue != NULL) {
-        list_append(queue, &dial->link);
-    }
     if (dial->deadline.next == NULL) {
         agenda_set(pool->agenda, &pool->connects, &dial->deadline);
     }
-    if (what == DIAL_SLOT && pool->look.next == NULL) {
+}
+
+static void wait_for_slot(struct dial *dial)
+{
+    struct pool *pool = dial->pool;
+    list_append(&pool->waiting, &dial->link);
+    wait_for(dial, DIAL_SLOT);
+    if (pool->look.next == NULL) {
         agenda_set(pool->agenda, &pool->looks, &pool->look);
     }
 }
@@ -94,7 +98,7 @@ static void find_room(struct dial *dial)
     } else if (dial->fresh && pool_drop_oldest(dial->pool)) {
         attempt(dial);
     } else {
-        wait_for(dial, DIAL_SLOT, &dial->pool->waiting);
+        wait_for_slot(dial);
     }
 }
 
@@ -111,7 +115,7 @@ static void attempt(struct dial *dial)
     dial->uplink = pool_open(server, &why, &problem);
     if (dial->uplink != NULL) {
         dial->uplink->dial = dial;
-        wait_for(dial, DIAL_CONNECT, NULL);
+        wait_for(dial, DIAL_CONNECT);
         return;
     }
     switch (why) {
@@ -120,9 +124,10 @@ static void attempt(struct dial *dial)
         break;
     case POOL_NAMELESS:
         if (resolve_again(&server->resolve)) {
-            wait_for(dial, DIAL_NAME, &server->nameless);
+            list_append(&server->nameless, &dial->link);
+            wait_for(dial, DIAL_NAME);
         } else {
-            next_server(dial, "the upstream's name is unknown");
+            next_address(dial, "the upstream's name is unknown");
         }
         break;
     case POOL_PROBLEM:
@@ -138,7 +143,7 @@ void dial_start(struct dial *dial, struct pool *pool, const struct dial_events *
     if (list_is_empty(&pool->waiting)) {
         attempt(dial);
     } else { /* nobody overtakes those who wait */
-        wait_for(dial, DIAL_SLOT, &pool->waiting);
+        wait_for_slot(dial);
     }
 }
 

@@ -35,11 +35,20 @@ static size_t collect(const struct addrinfo *answers, uint16_t port,
     return count;
 }
 
+static bool is_known(const struct resolve *resolve, const union resolve_address *addresses, size_t count)
+{
+    bool known = count == resolve->count;
+    for (size_t i = 0; known && i < count; i++) {
+        known = compare(&addresses[i], &resolve->addresses[i]) == 0;
+    }
+    return known;
+}
+
 static void adopt(struct resolve *resolve, const struct addrinfo *answers)
 {
     union resolve_address addresses[RESOLVE_ADDRESSES];
     size_t count = collect(answers, resolve->port, addresses);
-    if (count > 0 && (count != resolve->count || memcmp(addresses, resolve->addresses, sizeof addresses) != 0)) {
+    if (count > 0 && !is_known(resolve, addresses, count)) {
         memcpy(resolve->addresses, addresses, sizeof addresses);
         resolve->count = count;
         resolve->generation++;
