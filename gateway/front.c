@@ -21,9 +21,9 @@
 #define DRAIN_MAX    (64 * 1024)   /* a refused request's body up to this is read, so that the connection can be kept */
 #define DISCARD_MAX  (1024 * 1024) /* a body too large is read on this far, so that the 413 is not lost in a reset */
 #define STREAM_BLOCK (64 * 1024)   /* bytes asked of a stream at once */
-/* Of a connection's memory beyond the largest request head. The library clears all of it for every request, so it is not larger than it
- * must be; an answer's head has this and what the request's head left free (nginx has 4 or 8 KiB for it in all). */
-#define POOL_EXTRA  (4 * 1024)
+/* Of a connection's memory beyond the largest request head: the library keeps a second copy of Cookie there, its records of the fields, and
+ * the answer's head. It clears all of it for every request (a tenth of a refusal's cost), so it is not larger than that. */
+#define POOL_EXTRA  (16 * 1024)
 #define POOL_RECORD 64  /* the library's record of one request field */
 #define POOL_SLACK  512 /* status line, Date, Content-Length, Connection, rounding */
 
