@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -332,4 +333,11 @@ const char *document_describe(struct arena *arena, const struct document_value *
         break;
     }
     return "an object";
+}
+
+const char *document_library(void)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "jansson %s", jansson_version_str());
+    return text;
 }

@@ -62,4 +62,6 @@ const struct document_value *document_member(const struct document_value *object
 /* "a string", "the number 10.5", "null", …: for messages. The text of numbers is cut after 32 bytes. */
 const char *document_describe(struct arena *arena, const struct document_value *value);
 
+const char *document_library(void); /* "jansson 2.14" */
+
 #endif

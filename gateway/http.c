@@ -499,3 +499,11 @@ void http_destroy(struct http_parser **parser)
         *parser = NULL;
     }
 }
+
+#define TEXT(number)                 #number
+#define RELEASE(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
+
+const char *http_library(void)
+{
+    return "llhttp " RELEASE(LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH);
+}

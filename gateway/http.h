@@ -58,4 +58,6 @@ bool http_upgraded(const struct http_parser *parser);
 /* Nothing is outstanding: the connection may be reused if the head said so. */
 bool http_complete(const struct http_parser *parser);
 
+const char *http_library(void); /* "llhttp 9.2.1" */
+
 #endif

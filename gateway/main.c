@@ -6,6 +6,7 @@
 #include "server.h"
 #include "version.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,13 +84,19 @@ static int command_run(int argc, char **argv)
     return config != NULL ? server_run(config) : code;
 }
 
+static const char *plural(size_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 static int command_check(int argc, char **argv)
 {
     int code = 0;
     struct config *config = load(argc, argv, "check", &code);
     if (config != NULL) {
-        printf("%s: ok: %zu routes, %zu limits, %zu upstreams\n", argv[0], config->route_count, config->limit_count,
-               config->upstream_count);
+        size_t routes = config->route_count, limits = config->limit_count, upstreams = config->upstream_count;
+        printf("%s: ok: %zu route%s, %zu limit%s, %zu upstream%s\n", argv[0], routes, plural(routes), limits,
+               plural(limits), upstreams, plural(upstreams));
         config_free(&config);
     }
     return code;
@@ -120,13 +127,27 @@ static int command_help(int argc, char **argv)
     if (argc == 0) {
         return usage(stdout, 0);
     }
+    if (argc > 1) {
+        fprintf(stderr, "weir: usage: weir help [COMMAND]\n");
+        return 2;
+    }
     const struct command *command = find_command(argv[0]);
-    if (command == NULL || argc > 1) {
+    if (command == NULL) {
         fprintf(stderr, "weir: no command \"%s\"; weir help lists them\n", argv[0]);
         return 2;
     }
     printf("usage: weir %s %s\n\n%s.\n%s", command->name, command->arguments, command->summary, command->details);
     return 0;
+}
+
+/* What was printed has arrived, or the command has failed. */
+static int printed(int code)
+{
+    if (fflush(stdout) == 0) {
+        return code;
+    }
+    fprintf(stderr, "weir: cannot write to standard output: %s\n", strerror(errno));
+    return code != 0 ? code : 1;
 }
 
 int main(int argc, char **argv)
@@ -146,7 +167,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
-        return command_help(1, argv + 1);
+        return printed(command_help(1, argv + 1));
     }
-    return command->run(argc - 2, argv + 2);
+    return printed(command->run(argc - 2, argv + 2));
 }
