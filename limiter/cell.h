@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#ifndef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_16
+#if !defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_16) && !(defined(__aarch64__) && defined(__ARM_FEATURE_ATOMICS))
 #error "weir needs a 128-bit compare-and-swap: -mcx16 on x86-64, -march=armv8.1-a on arm64"
 #endif
 

@@ -129,12 +129,13 @@ static bool same_numbers(const struct limiter_rule *a, const struct limiter_rule
     return a->tokens == b->tokens && a->period_ns == b->period_ns && a->burst == b->burst && a->keys == b->keys;
 }
 
-/* Both words are ticks of their own rule: the same share of a burst is owed afterwards. */
+/* Both words are ticks of their own rule: the same share of a burst is owed afterwards, rounded up, so that however many
+ * reloads give nothing away. */
 __extension__ static uint64_t converted(const struct gcra *from, const struct gcra *to, uint64_t state, uint64_t now_ns)
 {
     const uint64_t owed = gcra_owed(state, gcra_clock(from, now_ns));
-    const uint64_t share = (uint64_t)((unsigned __int128)owed * to->full / from->full);
-    return owed == 0 ? 0 : gcra_clock(to, now_ns) + share + (share == 0);
+    const uint64_t share = (uint64_t)(((unsigned __int128)owed * to->full + from->full - 1) / from->full);
+    return owed == 0 ? 0 : gcra_clock(to, now_ns) + share;
 }
 
 /* Shared when the numbers are the same, else a converted copy. */

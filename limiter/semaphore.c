@@ -28,7 +28,8 @@
 #define COUNT(state)      ((state)&UINT32_MAX)
 #define RELABELLED(state) ((((state) & ~TENTATIVE & ~(uint64_t)UINT32_MAX) + GENERATION) | TENTATIVE)
 
-/* Each failed try is another request's success in the same set; see TABLE_TRIES in table.c. Then: refused. */
+/* Each failed try is another request's success in the same set; see TABLE_TRIES in table.c. Then the request is refused:
+ * what is not counted cannot be released. */
 #define ACQUIRE_TRIES 1024
 
 bool semaphore_init(struct semaphore *semaphore, size_t keys)

@@ -4,9 +4,9 @@
 #include <string.h>
 
 /* How often a charge is tried. Each failure means that another request changed this very cell in the few nanoseconds
- * between our load and our swap, so a row of 64 is 64 charges of others: it takes more cores than that, all on one key,
- * to see it even once. Then the check's verdict stands: the request passes, uncharged. */
-#define TABLE_TRIES 64
+ * between our load and our swap. Even 64 cores that did nothing but charge one key would lose 1024 times in a row once in
+ * ten million charges, (1 - 1/64)^1024. Then the check's verdict stands: the request passes, uncharged. */
+#define TABLE_TRIES 1024
 
 bool table_init(struct table *table, size_t keys, const struct table_kind *kind, const void *rule)
 {

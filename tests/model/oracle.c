@@ -193,10 +193,12 @@ static bool step_agrees(struct trace *trace, size_t key, uint64_t cost, uint64_t
     if (answer.reset_after_ns != reset) {
         return complain(trace, "reset after", reset, answer.reset_after_ns);
     }
-    const int64_t missing = (int64_t)(cost * oracle->token) - level;
-    const uint64_t retry = admitted                    ? 0
-                           : cost > trace->rule->burst ? LIMITER_NEVER
-                                                       : ns_of(oracle, tick + (uint64_t)missing) - now_ns;
+    uint64_t retry = 0;
+    if (!admitted) {
+        retry = cost > trace->rule->burst
+                    ? LIMITER_NEVER
+                    : ns_of(oracle, tick + (uint64_t)((int64_t)(cost * oracle->token) - level)) - now_ns;
+    }
     if (answer.retry_after_ns != retry) {
         return complain(trace, "retry after", retry, answer.retry_after_ns);
     }
