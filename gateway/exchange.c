@@ -10,16 +10,13 @@
  *
  * Invariant: what admission charged is given back exactly once, in step_done(), whatever way led there.
  */
-#include "exchange.h"
+#include "exchange_state.h"
 
 #include "forward.h"
 #include "outcome.h"
 #include "pause.h"
-#include "spool.h"
-#include "worker.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define STEPS(X)                                                                                                       \
     X(HEAD, step_head)       /* the head is whole: which route, who asks */                                            \
@@ -37,47 +34,7 @@ enum step {
 #undef STEP_NAME
 };
 
-#define HEAD_MAX   (16 * 1024) /* bytes of head for an upstream that need no malloc; longer ones get one */
-#define FIELDS_MAX 264         /* an upstream's (256 at most: http.c) and ours */
-
-struct exchange {
-    struct worker *worker;
-    struct tenure *tenure; /* the generation it began under */
-    struct front_request *front;
-    const struct request *request;
-    enum step step;
-    /* Facts. */
-    bool running, again;
-    bool body_ended; /* the client's */
-    bool over;       /* the front's last word: how is in `end` */
-    bool response_head, response_end, failed, streaming, undecided, settled, delayed, finished;
-    enum front_end end;
-    enum upstream_failure failure;
-    const char *failure_detail;
-    uint64_t sent_bytes, received_bytes;
-    /* Who, where, may it. */
-    int route;
-    struct identity identity;
-    struct admission admission;
-    char request_id_made[ID_LENGTH];
-    struct slice request_id;
-    /* The upstream's side. */
-    struct upstream_call *call;
-    char *head; /* NULL when head_inline holds it */
-    struct http_head response;
-    struct spool body; /* of the answer, waiting for the client */
-    bool paused;       /* the upstream is not read: the client is slower */
-    char server[128];  /* URL, for the log */
-    /* Times. */
-    uint64_t began_ns, began_realtime_ns, forwarded_ns, upstream_ns;
-    unsigned status;     /* answered with; 0 none */
-    struct pause *pause; /* before a `respond` with a delay */
-    struct reply reply;
-    struct exchange *next; /* in worker.undecided or worker.spare */
-    char head_inline[HEAD_MAX];
-};
-
-static void run(struct exchange *x);
+#define FIELDS_MAX 264 /* an upstream's (256 at most: http.c) and ours */
 
 static const struct config *config_of(const struct exchange *x)
 {
@@ -156,20 +113,6 @@ static enum step step_admit(struct exchange *x)
     return STEP_OWN;
 }
 
-static void on_writable(void *user);
-static void on_response_head(void *user, const struct http_head *head);
-static void on_response_body(void *user, const char *data, size_t length);
-static void on_response_end(void *user);
-static void on_failure(void *user, enum upstream_failure failure, const char *detail);
-
-static const struct upstream_events upstream_events = {
-    .on_writable = on_writable,
-    .on_head = on_response_head,
-    .on_body = on_response_body,
-    .on_end = on_response_end,
-    .on_fail = on_failure,
-};
-
 static bool idempotent(struct slice method)
 {
     static const char *const methods[] = { "GET", "HEAD", "PUT", "DELETE", "OPTIONS" };
@@ -219,7 +162,7 @@ static enum step step_forward(struct exchange *x)
         .content_length = x->request->content_length,
     };
     x->forwarded_ns = worker_now_ns();
-    x->call = upstream_start(x->tenure->upstreams, &request, &upstream_events, x);
+    x->call = upstream_start(x->tenure->upstreams, &request, &exchange_upstream_events, x);
     if (x->call == NULL) {
         return own_problem(x, 503, "out of memory");
     }
@@ -254,7 +197,7 @@ static enum step step_await(struct exchange *x)
     return own_problem(x, 502, x->failure_detail);
 }
 
-static void note_server(struct exchange *x)
+void exchange_note_server(struct exchange *x)
 {
     const char *server = upstream_server(x->call);
     size_t length = strnlen(server, sizeof x->server - 1);
@@ -314,7 +257,7 @@ static enum step answer(struct exchange *x)
     }
     x->streaming = false;
     if (x->call != NULL) {
-        note_server(x);
+        exchange_note_server(x);
         upstream_cancel(&x->call);
     }
     return own_problem(x, 502, "the upstream's response head is larger than this gateway passes on");
@@ -346,7 +289,7 @@ static void on_pause_over(void *user)
     struct exchange *x = user;
     x->delayed = true;
     pause_cancel(&x->pause);
-    run(x);
+    exchange_run(x);
 }
 
 /* True: the route's own answer is to wait, and does. */
@@ -404,7 +347,7 @@ static enum step step_done(struct exchange *x)
 {
     uint64_t now_ns = worker_now_ns();
     if (x->call != NULL) {
-        note_server(x);
+        exchange_note_server(x);
         upstream_cancel(&x->call);
     }
     pause_cancel(&x->pause);
@@ -458,7 +401,7 @@ static void destroy(struct exchange *x)
 }
 
 /* Steps may cause events (an answer refused at once), which must not run a step within a step: they ask for one more round. */
-static void run(struct exchange *x)
+void exchange_run(struct exchange *x)
 {
     if (x->running) {
         x->again = true;
@@ -480,6 +423,12 @@ static void run(struct exchange *x)
     }
 }
 
+void exchange_begin(struct exchange *x)
+{
+    x->step = STEP_HEAD;
+    exchange_run(x);
+}
+
 void exchange_settle(struct worker *worker)
 {
     while (worker->undecided != NULL) {
@@ -487,151 +436,6 @@ void exchange_settle(struct worker *worker)
         worker->undecided = x->next;
         x->undecided = false;
         x->settled = true;
-        run(x);
-    }
-}
-
-/* ---- events: the client's side ---- */
-
-static void *on_request(void *owner, struct front_request *front, const struct request *request)
-{
-    struct worker *worker = owner;
-    struct exchange *x = worker->spare;
-    if (x != NULL) {
-        worker->spare = x->next;
-    } else if ((x = malloc(sizeof *x)) == NULL) {
-        return NULL;
-    }
-    memset(x, 0, offsetof(struct exchange, admission));
-    x->admission.verdict = ADMIT_PASS;
-    x->admission.exempt = x->admission.charged = false;
-    x->admission.count = x->admission.denied_count = 0;
-    x->admission.key_hash = 0;
-    memset((char *)x + offsetof(struct exchange, call), 0,
-           offsetof(struct exchange, reply) - offsetof(struct exchange, call));
-    struct timespec wall;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    x->worker = worker;
-    x->tenure = worker->tenure;
-    x->tenure->live++;
-    x->front = front;
-    x->request = request;
-    x->step = STEP_HEAD;
-    x->route = -1;
-    x->began_ns = worker_now_ns();
-    x->began_realtime_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
-    run(x);
-    return x;
-}
-
-static void on_body(void *exchange, const char *data, size_t length)
-{
-    struct exchange *x = exchange;
-    x->received_bytes += length;
-    if (x->call != NULL && !upstream_send(x->call, data, length)) {
-        front_pause_body(x->front);
-    }
-}
-
-static void on_body_end(void *exchange)
-{
-    struct exchange *x = exchange;
-    x->body_ended = true;
-    if (x->call != NULL && x->request->body != REQUEST_NO_BODY) {
-        upstream_finish(x->call);
-    }
-    run(x);
-}
-
-static long on_pull(void *exchange, char *out, size_t size)
-{
-    struct exchange *x = exchange;
-    size_t length = spool_take(&x->body, out, size);
-    if (length == 0) {
-        return x->failed ? FRONT_BROKEN : x->response_end ? FRONT_ENDED : FRONT_DRY;
-    }
-    if (x->paused && x->body.length <= SPOOL_LOW && x->call != NULL) {
-        x->paused = false;
-        upstream_resume(x->call);
-    }
-    return (long)length;
-}
-
-static void on_done(void *exchange, enum front_end end, uint64_t sent_bytes)
-{
-    struct exchange *x = exchange;
-    x->over = true;
-    x->end = end;
-    x->sent_bytes = sent_bytes;
-    run(x);
-}
-
-const struct front_handler exchange_handler = {
-    .on_request = on_request,
-    .on_body = on_body,
-    .on_body_end = on_body_end,
-    .on_pull = on_pull,
-    .on_done = on_done,
-    .on_refused = worker_on_refused,
-    .on_connection = worker_on_connection,
-};
-
-/* ---- events: the upstream's side ---- */
-
-static void on_writable(void *user)
-{
-    struct exchange *x = user;
-    front_resume_body(x->front);
-}
-
-static void on_response_head(void *user, const struct http_head *head)
-{
-    struct exchange *x = user;
-    x->response = *head; /* its slices stay valid until the upstream connection's next response */
-    x->response_head = true;
-    run(x);
-}
-
-static void on_response_body(void *user, const char *data, size_t length)
-{
-    struct exchange *x = user;
-    if (!spool_append(&x->body, data, length)) { /* the answer is cut, as if the upstream had ended early */
-        note_server(x);
-        upstream_cancel(&x->call);
-        x->failed = true;
-        x->failure_detail = "out of memory";
-    } else if (!x->paused && x->body.length >= SPOOL_HIGH) {
-        x->paused = true;
-        upstream_pause(x->call);
-    }
-    run(x);
-}
-
-static void on_response_end(void *user)
-{
-    struct exchange *x = user;
-    note_server(x);
-    x->call = NULL;
-    x->response_end = true;
-    run(x);
-}
-
-static void on_failure(void *user, enum upstream_failure failure, const char *detail)
-{
-    struct exchange *x = user;
-    note_server(x);
-    x->call = NULL;
-    x->failed = true;
-    x->failure = failure;
-    x->failure_detail = detail;
-    run(x);
-}
-
-void exchange_drop_spares(struct worker *worker)
-{
-    while (worker->spare != NULL) {
-        struct exchange *x = worker->spare;
-        worker->spare = x->next;
-        free(x);
+        exchange_run(x);
     }
 }

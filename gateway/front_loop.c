@@ -11,12 +11,26 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <uv.h>
 
 #define PARK_BLOCKED_MS  5   /* about when two epoll_ctl cost less than being looked at in every run of a busy loop */
 #define PARK_BLOCKED_MAX 64  /* bounds that look: 64 × 60 ns a run */
 #define WATCH_AFTER_MS   50  /* a wait this long is watched for a client that leaves */
 #define TICK_MS          100 /* deadlines are kept to this */
 #define RUNS_MAX         8   /* runs of the library in one turn, so that upstreams get theirs */
+
+struct front_handles {
+    uv_poll_t poll;
+    uv_idle_t idle; /* active while the library wants to run again at once */
+    uv_timer_t tick;
+    uv_timer_t unblock; /* once, PARK_BLOCKED_MS after something was blocked */
+    unsigned open;
+};
+
+uint64_t front_now_ms(const struct front *front)
+{
+    return uv_now(front->handles->poll.loop);
+}
 
 /* ---- parking ---- */
 
@@ -170,12 +184,12 @@ void front_turn(struct front *front)
     run(front);
     if (wants_run(front)) {
         front->pending = true;
-        uv_idle_start(&front->idle, on_idle);
+        uv_idle_start(&front->handles->idle, on_idle);
     } else {
-        uv_idle_stop(&front->idle);
+        uv_idle_stop(&front->handles->idle);
     }
-    if (front->blocked > 0 && !uv_is_active((uv_handle_t *)&front->unblock)) {
-        uv_timer_start(&front->unblock, on_unblock, PARK_BLOCKED_MS, 0);
+    if (front->blocked > 0 && !uv_is_active((uv_handle_t *)&front->handles->unblock)) {
+        uv_timer_start(&front->handles->unblock, on_unblock, PARK_BLOCKED_MS, 0);
     }
 }
 
@@ -221,25 +235,31 @@ static void on_tick(uv_timer_t *timer)
 
 static void start_handles(struct front *front, struct uv_loop_s *loop, int epoll_fd)
 {
-    uv_poll_init(loop, &front->poll, epoll_fd);
-    uv_idle_init(loop, &front->idle);
-    uv_timer_init(loop, &front->tick);
-    uv_timer_init(loop, &front->unblock);
-    front->poll.data = front->idle.data = front->tick.data = front->unblock.data = front;
-    front->open_handles = 4;
-    uv_poll_start(&front->poll, UV_READABLE, on_poll);
-    uv_timer_start(&front->tick, on_tick, TICK_MS, TICK_MS);
+    uv_poll_init(loop, &front->handles->poll, epoll_fd);
+    uv_idle_init(loop, &front->handles->idle);
+    uv_timer_init(loop, &front->handles->tick);
+    uv_timer_init(loop, &front->handles->unblock);
+    front->handles->poll.data = front->handles->idle.data = front->handles->tick.data = front->handles->unblock.data =
+        front;
+    front->handles->open = 4;
+    uv_poll_start(&front->handles->poll, UV_READABLE, on_poll);
+    uv_timer_start(&front->handles->tick, on_tick, TICK_MS, TICK_MS);
 }
 
 struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct front_limits *limits,
                            const struct front_handler *handler, void *owner, const char **why)
 {
-    struct front *front = calloc(1, sizeof *front);
+    struct with_handles {
+        struct front front; /* first: freed by its own address */
+        struct front_handles handles;
+    } *whole = calloc(1, sizeof *whole);
     *why = "out of memory or file descriptors";
-    if (front == NULL) {
+    if (whole == NULL) {
         close(listen_fd);
         return NULL;
     }
+    struct front *front = &whole->front;
+    front->handles = &whole->handles;
     front->limits = *limits;
     front->handler = handler;
     front->owner = owner;
@@ -283,7 +303,7 @@ unsigned front_active(const struct front *front)
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct front *front = handle->data;
-    if (--front->open_handles > 0) {
+    if (--front->handles->open > 0) {
         return;
     }
     while (front->free != NULL) {
@@ -312,8 +332,8 @@ void front_destroy(struct front **destroyed)
     front_library_stop(front); /* on_completed for each that is left */
     CHECK(front->active == 0);
     leaver_destroy(&front->leaver);
-    uv_handle_t *handles[] = { (uv_handle_t *)&front->poll, (uv_handle_t *)&front->idle, (uv_handle_t *)&front->tick,
-                               (uv_handle_t *)&front->unblock };
+    uv_handle_t *handles[] = { (uv_handle_t *)&front->handles->poll, (uv_handle_t *)&front->handles->idle,
+                               (uv_handle_t *)&front->handles->tick, (uv_handle_t *)&front->handles->unblock };
     for (size_t i = 0; i < sizeof handles / sizeof handles[0]; i++) {
         uv_close(handles[i], on_handle_closed);
     }

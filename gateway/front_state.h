@@ -6,8 +6,6 @@
 #include "front.h"
 #include "leaver.h"
 
-#include <uv.h>
-
 #define SCRATCH_INLINE 1024 /* holds target and normalised path of nearly all requests */
 enum park { PARK_NOT, PARK_BLOCKED, PARK_SUSPENDED };
 
@@ -45,11 +43,7 @@ struct front_request {
 };
 
 struct front {
-    uv_poll_t poll;
-    uv_idle_t idle; /* active while the library wants to run again at once */
-    uv_timer_t tick;
-    uv_timer_t unblock; /* once, PARK_BLOCKED_MS after something was blocked */
-    unsigned open_handles;
+    struct front_handles *handles; /* on the loop: front_loop.c's own */
     struct MHD_Daemon *daemon;
     struct leaver *leaver;
     struct front_limits limits;
@@ -62,12 +56,9 @@ struct front {
     bool pending, in_run, draining, stopping;
 };
 
-static inline uint64_t front_now_ms(const struct front *front)
-{
-    return uv_now(front->poll.loop);
-}
-
 /* ---- front_loop.c ---- */
+
+uint64_t front_now_ms(const struct front *front); /* of this turn */
 
 /* The library asks for something that is not there yet. From its callbacks only. */
 void front_park(struct front_request *r);
