@@ -1,13 +1,13 @@
 /* cell: sixteen bytes that change together.
  *
- * All state the limiter keeps about a key is one 64-bit state word, and it stands next to the key it belongs to. Both are
- * changed only by one 128-bit compare-and-swap (x86-64: cmpxchg16b; arm64: casp). That is the limiter's whole answer to
- * threads: there is no moment at which a cell carries a key and somebody else's state, so nobody is charged or refused
- * for another's requests, and a cell is found, claimed and charged in one step. Do not split the word.
+ * All state the limiter keeps about a key is one 64-bit state word, and it stands next to the key it belongs to. Both
+ * are changed only by one 128-bit compare-and-swap (x86-64: cmpxchg16b; arm64: casp). That is the limiter's whole
+ * answer to threads: there is no moment at which a cell carries a key and somebody else's state, so nobody is charged
+ * or refused for another's requests, and a cell is found, claimed and charged in one step. Do not split the word.
  *
- * Reading needs no 128-bit load (which would be a locked write on older x86, and pull the line away from other cores): the
- * two halves are two ordinary atomic loads. A torn pair cannot be written back, since the swap compares both halves. What
- * is decided without a swap, a refusal, is discussed at cell_load() and cell_load_settled().
+ * Reading needs no 128-bit load (which would be a locked write on older x86, and pull the line away from other cores):
+ * the two halves are two ordinary atomic loads. A torn pair cannot be written back, since the swap compares both
+ * halves. What is decided without a swap, a refusal, is discussed at cell_load() and cell_load_settled().
  */
 #ifndef WEIR_CELL_H
 #define WEIR_CELL_H
@@ -41,12 +41,13 @@ struct word {
 /* tests/model/interleave.c defines these two to put its scheduler before every access to shared memory. */
 #ifndef CELL_LOAD
 #define CELL_LOAD(half, order) atomic_load_explicit(half, order)
-/* The one type name in this room that is not a struct: the language has no other way to say 128 bits. may_alias, since the
- * same bytes are also read as two halves. */
+/* The one type name in this room that is not a struct: the language has no other way to say 128 bits. may_alias, since
+ * the same bytes are also read as two halves. */
 __extension__ typedef unsigned __int128 cell_bits __attribute__((may_alias));
 /* __sync and not __atomic or C11: gcc turns 16-byte __atomic calls into calls of libatomic, __sync stays one inline
  * instruction with gcc and clang. It is a full barrier. ThreadSanitizer knows it (as __tsan_atomic128_compare_exchange)
- * and tracks it together with the 8-byte atomic loads of the halves; tests/stress/limiter.c under `make tsan` shows it. */
+ * and tracks it together with the 8-byte atomic loads of the halves; tests/stress/limiter.c under `make tsan` shows
+ * it. */
 static inline bool cell_compare_and_swap(struct cell *cell, struct word before, struct word after)
 {
     union {
@@ -60,8 +61,9 @@ static inline bool cell_compare_and_swap(struct cell *cell, struct word before, 
 
 /* For words that grow while their key stays, and grow again when another key takes the cell over (a table of buckets).
  * The state is read before the key. If the key is mine, the state was mine too, or it was that of the idle cell that I
- * (another request of mine) took over in between: then the true state is greater still, so a refusal that the smaller one
- * justified is just. The opposite order would refuse an idle key for the debt of the one that has just taken its cell. */
+ * (another request of mine) took over in between: then the true state is greater still, so a refusal that the smaller
+ * one justified is just. The opposite order would refuse an idle key for the debt of the one that has just taken its
+ * cell. */
 static inline struct word cell_load(const struct cell *cell)
 {
     struct word word;
@@ -113,9 +115,9 @@ __extension__ static inline size_t cell_set_of(uint64_t digest, size_t sets)
     return (size_t)(((unsigned __int128)digest * sets) >> 64);
 }
 
-/* Zeroed memory for `bytes` (a multiple of 128), whole sets on whole cache lines; NULL when short. From 2 MiB on it starts
- * and ends on a 2 MiB border, so that a kernel which gives huge pages on its own can. It is touched here, not later:
- * memory that is missing is noticed at start, not under load. */
+/* Zeroed memory for `bytes` (a multiple of 128), whole sets on whole cache lines; NULL when short. From 2 MiB on it
+ * starts and ends on a 2 MiB border, so that a kernel which gives huge pages on its own can. It is touched here, not
+ * later: memory that is missing is noticed at start, not under load. */
 void *cell_allocate(size_t bytes);
 
 #endif

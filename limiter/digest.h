@@ -1,8 +1,8 @@
 /* digest: who a key is, in 64 bits.
  *
- * SipHash-2-4 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) under a secret that the gateway draws: a
- * stranger can neither aim many keys at one set of a table nor make two keys collide. 64 bits keep 10^7 live keys apart
- * (the chance that any two of them share a digest is 3 in 10^6), so tables store digests and no keys.
+ * SipHash-2-4 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) under a secret that the gateway draws:
+ * a stranger can neither aim many keys at one set of a table nor make two keys collide. 64 bits keep 10^7 live keys
+ * apart (the chance that any two of them share a digest is 3 in 10^6), so tables store digests and no keys.
  *
  * What is hashed: the length of the limit's name as 8 bytes, the name, zeros up to a multiple of 8, the key. The first
  * three are absorbed once per limit; a key costs only its own bytes.

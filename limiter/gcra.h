@@ -1,9 +1,10 @@
 /* gcra: a token bucket that is one number.
  *
- * The generic cell rate algorithm (ITU-T I.371, ATM Forum TM 4.0 "virtual scheduling") keeps, instead of a fill level and
- * the time it was true at, the theoretical arrival time: the instant at which the bucket will be full again if nobody
- * comes. Until then tokens are owed; a token taken moves it one token's time ahead; a request fits while it stays at most
- * a whole burst ahead of now. A time in the past owes nothing, so an old word, a zeroed word and no word are the same.
+ * The generic cell rate algorithm (ITU-T I.371, ATM Forum TM 4.0 "virtual scheduling") keeps, instead of a fill level
+ * and the time it was true at, the theoretical arrival time: the instant at which the bucket will be full again if
+ * nobody comes. Until then tokens are owed; a token taken moves it one token's time ahead; a request fits while it
+ * stays at most a whole burst ahead of now. A time in the past owes nothing, so an old word, a zeroed word and no word
+ * are the same.
  *
  *      now           time                     now + burst·token
  *   ----|--------------|---------------------------|------->        time - now   what is owed
@@ -12,11 +13,11 @@
  * Exactness. One token takes period / tokens nanoseconds, which is seldom whole (7 per 3 s: 428571428.57…). So time is
  * counted in ticks of our own: with m = ceil(period / tokens), a tick is the m-th part of a token's time. A token costs
  * exactly m ticks, so nothing drifts, ever. A tick is at most 1 ns and more than half of one; arrival times are rounded
- * down to a tick, and that is the only rounding there is. Waits are handed out as the first whole nanosecond that is late
- * enough: waiting that long admits, a nanosecond less does not.
+ * down to a tick, and that is the only rounding there is. Waits are handed out as the first whole nanosecond that is
+ * late enough: waiting that long admits, a nanosecond less does not.
  *
- * Range. Times are at most 2^62 ns, so less than 2^63 ticks; a burst takes at most 2^61 ns, so at most 2^62 ticks. Every sum
- * below stays under 2^64 (with a cost of at most the burst, which is checked first).
+ * Range. Times are at most 2^62 ns, so less than 2^63 ticks; a burst takes at most 2^61 ns, so at most 2^62 ticks.
+ * Every sum below stays under 2^64 (with a cost of at most the burst, which is checked first).
  *
  * Pure arithmetic: no memory, no threads; tests/model/oracle.c holds it against an exact rational bucket.
  */
@@ -46,9 +47,9 @@ static inline struct gcra_ratio gcra_ratio_of(uint64_t numerator, uint64_t denom
     return ratio;
 }
 
-/* The reciprocal is less than one unit of 2^-64 too small, so for x < 2^64 the product is less than 1 too small: its floor
- * is the quotient or one less. The remainder tells which: it is below twice the denominator, so that computing it modulo
- * 2^64 loses nothing. */
+/* The reciprocal is less than one unit of 2^-64 too small, so for x < 2^64 the product is less than 1 too small: its
+ * floor is the quotient or one less. The remainder tells which: it is below twice the denominator, so that computing it
+ * modulo 2^64 loses nothing. */
 __extension__ static inline uint64_t gcra_ratio_floor(const struct gcra_ratio *ratio, uint64_t x)
 {
     uint64_t quotient = (uint64_t)(((unsigned __int128)x * ratio->reciprocal) >> 64);
@@ -70,7 +71,8 @@ static inline struct gcra gcra_of(const struct limiter_rule *rule)
 {
     const uint64_t period = rule->period_ns, tokens = rule->tokens;
     const uint64_t token = period / tokens + (period % tokens != 0);
-    /* A nanosecond is tokens · m / period ticks: one, and with 0 ≤ tokens · m - period < tokens ≤ period a part of one. */
+    /* A nanosecond is tokens · m / period ticks: one, and with 0 ≤ tokens · m - period < tokens ≤ period a part of
+     * one. */
     const uint64_t more = tokens * token - period;
     return (struct gcra){
         .burst = rule->burst,
@@ -112,7 +114,8 @@ static inline uint64_t gcra_charge(const struct gcra *gcra, uint64_t time, uint6
     return now + gcra_owed(time, now) + cost * gcra->token;
 }
 
-/* The word once a charge is given back: not before now, for a bucket is never more than full. `cost` is at most the burst. */
+/* The word once a charge is given back: not before now, for a bucket is never more than full. `cost` is at most the
+ * burst. */
 static inline uint64_t gcra_refund(const struct gcra *gcra, uint64_t time, uint64_t cost, uint64_t now)
 {
     const uint64_t owed = gcra_owed(time, now), back = cost * gcra->token;

@@ -1,8 +1,8 @@
 /* limiter: check all limits of a request, then charge all, or none.
  *
- * Reads top down: what a limit is, one ask in four steps (prefetch, check, charge, give back), a request in three rounds.
- * Buckets live in a table of their own each (table.h) with the arithmetic of their kind (gcra.h); all concurrency limits
- * share one semaphore.
+ * Reads top down: what a limit is, one ask in four steps (prefetch, check, charge, give back), a request in three
+ * rounds. Buckets live in a table of their own each (table.h) with the arithmetic of their kind (gcra.h); all
+ * concurrency limits share one semaphore.
  */
 #include "digest.h"
 #include "gcra.h"
@@ -129,8 +129,8 @@ static bool same_numbers(const struct limiter_rule *a, const struct limiter_rule
     return a->tokens == b->tokens && a->period_ns == b->period_ns && a->burst == b->burst && a->keys == b->keys;
 }
 
-/* Both words are ticks of their own rule: the same share of a burst is owed afterwards, rounded up, so that however many
- * reloads give nothing away. */
+/* Both words are ticks of their own rule: the same share of a burst is owed afterwards, rounded up, so that however
+ * many reloads give nothing away. */
 __extension__ static uint64_t converted(const struct gcra *from, const struct gcra *to, uint64_t state, uint64_t now_ns)
 {
     const uint64_t owed = gcra_owed(state, gcra_clock(from, now_ns));

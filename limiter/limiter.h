@@ -1,14 +1,15 @@
 /* limiter: may this request pass?
  *
  * The room's public face. A gateway creates one `struct limiter` from its rules, turns each request into a list of asks
- * ("limit 3, this key, cost 5"), and calls limiter_admit(): either every limit of the request is charged, or none is and
- * not one byte of state has changed.
+ * ("limit 3, this key, cost 5"), and calls limiter_admit(): either every limit of the request is charged, or none is
+ * and not one byte of state has changed.
  *
  * Pure: no clock, no I/O, no locks, no allocation after create. Time is an argument, in nanoseconds of any monotonic
  * clock that never reads 0 (CLOCK_BOOTTIME in production, a counter in tests).
  *
  * Threads: create and destroy belong to one thread. Every other function may be called by any number of threads at the
- * same time, each with its own idea of `now`; a thread whose clock lags by d is treated as if its request came d earlier.
+ * same time, each with its own idea of `now`; a thread whose clock lags by d is treated as if its request came d
+ * earlier.
  *
  * Rules: token bucket = GCRA (ITU-T I.371, ATM Forum TM 4.0 "virtual scheduling"). See docs/LIMITER.md for the proof.
  */
@@ -44,23 +45,25 @@ struct limiter;
 
 #define LIMITER_SECRET_SIZE 16
 
-/* Takes memory for all state at once; nothing grows later. `in_flight_keys`: how many (limit, key) pairs may be in flight
- * at one moment over all concurrency limits (the gateway's connection bound times the concurrency limits of a request);
- * the table has 16 cells for each, so that LIMITER_FULL is not met in a lifetime (arithmetic in docs/LIMITER.md).
- * NULL when memory is short. Rules are copied; the caller keeps `rules`, but each name must outlive the limiter. */
+/* Takes memory for all state at once; nothing grows later. `in_flight_keys`: how many (limit, key) pairs may be in
+ * flight at one moment over all concurrency limits (the gateway's connection bound times the concurrency limits of a
+ * request); the table has 16 cells for each, so that LIMITER_FULL is not met in a lifetime (arithmetic in
+ * docs/LIMITER.md). NULL when memory is short. Rules are copied; the caller keeps `rules`, but each name must outlive
+ * the limiter. */
 struct limiter *limiter_create(const struct limiter_rule *rules, size_t rule_count, size_t in_flight_keys,
                                const uint8_t secret[LIMITER_SECRET_SIZE]);
 
-/* The same for a reload: what `previous` knows of a limit of the same name and kind lives on. When the rule is the same, both
- * limiters work on one table: nothing is lost, whoever asks which. When its numbers differ, each key's debt is converted so
- * that the same share of the burst is used: a reload never gives budget away. (What requests still charge to `previous` after
- * that is not seen by the new one.) Slots are always shared; their table keeps the size it was created with. The secret is
- * previous's. `previous` stays whole, and may be destroyed before or after. Create and destroy from one thread. */
+/* The same for a reload: what `previous` knows of a limit of the same name and kind lives on. When the rule is the
+ * same, both limiters work on one table: nothing is lost, whoever asks which. When its numbers differ, each key's debt
+ * is converted so that the same share of the burst is used: a reload never gives budget away. (What requests still
+ * charge to `previous` after that is not seen by the new one.) Slots are always shared; their table keeps the size it
+ * was created with. The secret is previous's. `previous` stays whole, and may be destroyed before or after. Create and
+ * destroy from one thread. */
 struct limiter *limiter_create_from(const struct limiter *previous, const struct limiter_rule *rules, size_t rule_count,
                                     size_t in_flight_keys, uint64_t now_ns);
 
-/* Frees what no other limiter shares, and clears the pointer. CHECKs nothing about slots still held: the process may end with
- * requests in flight. */
+/* Frees what no other limiter shares, and clears the pointer. CHECKs nothing about slots still held: the process may
+ * end with requests in flight. */
 void limiter_destroy(struct limiter **limiter);
 
 /* The identity of one key of one limit: SipHash-2-4 of (name length, name, key bytes) under the secret. Never 0. */
@@ -97,9 +100,8 @@ enum limiter_verdict {
 #define LIMITER_ASKS_MAX 32
 
 /* Checks every ask, then charges every ask, or none. `answers[i]` belongs to `asks[i]`; all are filled in either case,
- * so that the caller can name the limit with the longest wait. If a race lets the check pass but a charge fail, what was
- * charged is given back and the verdict is LIMITER_REFUSED.
- * now_ns: 1 … 2^62. */
+ * so that the caller can name the limit with the longest wait. If a race lets the check pass but a charge fail, what
+ * was charged is given back and the verdict is LIMITER_REFUSED. now_ns: 1 … 2^62. */
 __attribute__((warn_unused_result)) enum limiter_verdict limiter_admit(struct limiter *limiter,
                                                                        const struct limiter_ask *asks, size_t ask_count,
                                                                        uint64_t now_ns, struct limiter_answer *answers);
@@ -108,8 +110,8 @@ __attribute__((warn_unused_result)) enum limiter_verdict limiter_admit(struct li
  * per admission: at the last byte of the response, when the client has gone, or when the upstream failed. */
 void limiter_release(struct limiter *limiter, const struct limiter_ask *asks, size_t ask_count);
 
-/* Gives back the tokens of an admitted request's token-bucket asks (concurrency asks are passed over): for a request that
- * never reached its upstream. Never beyond a full bucket; does nothing for a key that was forgotten meanwhile. */
+/* Gives back the tokens of an admitted request's token-bucket asks (concurrency asks are passed over): for a request
+ * that never reached its upstream. Never beyond a full bucket; does nothing for a key that was forgotten meanwhile. */
 void limiter_refund(struct limiter *limiter, const struct limiter_ask *asks, size_t ask_count, uint64_t now_ns);
 
 /* The state of one key, charged nothing. */

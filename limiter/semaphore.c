@@ -12,7 +12,8 @@
  *              neither, but a free one      -> label it X, tentatively; look again
  *              neither                      -> FULL
  *
- * It does not matter who set a label: whoever comes by confirms or withdraws it, so nobody waits for a thread that sleeps.
+ * It does not matter who set a label: whoever comes by confirms or withdraws it, so nobody waits for a thread that
+ * sleeps.
  *
  * X never has two confirmed cells. Say i and j were confirmed for X at the same time. Whoever confirmed i first saw its
  * label, then looked at j and saw no X there, then swapped i, which was the same word still (generation). So the label
@@ -28,8 +29,8 @@
 #define COUNT(state)      ((state)&UINT32_MAX)
 #define RELABELLED(state) ((((state) & ~TENTATIVE & ~(uint64_t)UINT32_MAX) + GENERATION) | TENTATIVE)
 
-/* Each failed try is another request's success in the same set; see TABLE_TRIES in table.c. Then the request is refused:
- * what is not counted cannot be released. */
+/* Each failed try is another request's success in the same set; see TABLE_TRIES in table.c. Then the request is
+ * refused: what is not counted cannot be released. */
 #define ACQUIRE_TRIES 1024
 
 bool semaphore_init(struct semaphore *semaphore, size_t keys)

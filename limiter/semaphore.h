@@ -1,9 +1,9 @@
 /* semaphore: requests in flight, by (limit, key).
  *
- * One fixed array for all concurrency limits: a key's digest contains its limit. A cell counts the requests of one key; at
- * 0 it is nobody's and the next key may have it. A cell above 0 is never taken over, because its requests will come to
- * give their slots back: when a set has no cell at 0, a new key is told FULL. semaphore_init() takes so many cells that
- * this does not happen (the arithmetic is in docs/LIMITER.md).
+ * One fixed array for all concurrency limits: a key's digest contains its limit. A cell counts the requests of one key;
+ * at 0 it is nobody's and the next key may have it. A cell above 0 is never taken over, because its requests will come
+ * to give their slots back: when a set has no cell at 0, a new key is told FULL. semaphore_init() takes so many cells
+ * that this does not happen (the arithmetic is in docs/LIMITER.md).
  *
  *   state word:   tentative : 1 | generation : 31 | count : 32
  *
@@ -47,11 +47,12 @@ static inline void semaphore_prefetch(const struct semaphore *semaphore, uint64_
     __builtin_prefetch(set + 64);
 }
 
-/* How many requests of the key are in flight: *held. FITS when one more would be within `slots`, else REFUSED; FULL when
- * the key has no cell and there is none to be had. Writes nothing. */
+/* How many requests of the key are in flight: *held. FITS when one more would be within `slots`, else REFUSED; FULL
+ * when the key has no cell and there is none to be had. Writes nothing. */
 enum outcome semaphore_check(const struct semaphore *semaphore, uint64_t digest, uint64_t slots, uint64_t *held);
 
-/* Takes a slot: FITS, REFUSED or FULL, with *held as it is now. Never UNCHARGED: what is not counted cannot be released. */
+/* Takes a slot: FITS, REFUSED or FULL, with *held as it is now. Never UNCHARGED: what is not counted cannot be
+ * released. */
 enum outcome semaphore_acquire(struct semaphore *semaphore, uint64_t digest, uint64_t slots, uint64_t *held);
 
 /* Gives a slot back that semaphore_acquire() gave; anything else is a defect of the caller's and CHECKed. */

@@ -4,8 +4,8 @@
 #include <string.h>
 
 /* How often a charge is tried. Each failure means that another request changed this very cell in the few nanoseconds
- * between our load and our swap. Even 64 cores that did nothing but charge one key would lose 1024 times in a row once in
- * ten million charges, (1 - 1/64)^1024. Then the check's verdict stands: the request passes, uncharged. */
+ * between our load and our swap. Even 64 cores that did nothing but charge one key would lose 1024 times in a row once
+ * in ten million charges, (1 - 1/64)^1024. Then the check's verdict stands: the request passes, uncharged. */
 #define TABLE_TRIES 1024
 
 bool table_init(struct table *table, size_t keys, const struct table_kind *kind, const void *rule)
@@ -28,9 +28,9 @@ void table_fini(struct table *table)
     table->sets = NULL;
 }
 
-/* The key's own cell, else the one with the smallest word, the first of equals: a choice that depends on nothing but the key
- * and what the cells hold, which the proof below needs. Each key starts at a cell of its own: in a table with room that is
- * where it settles, so that the first load finds it and the branch predictor knows. */
+/* The key's own cell, else the one with the smallest word, the first of equals: a choice that depends on nothing but
+ * the key and what the cells hold, which the proof below needs. Each key starts at a cell of its own: in a table with
+ * room that is where it settles, so that the first load finds it and the branch predictor knows. */
 static inline void look(const struct table *table, uint64_t digest, struct sight *sight)
 {
     struct cell *const cells = table->sets[cell_set_of(digest, table->set_count)].cells;
@@ -60,13 +60,12 @@ enum outcome table_check(const struct table *table, uint64_t digest, uint64_t co
 
 /* Two threads that meet with the same new key must not each give it a cell: its budget would double.
  *
- * Let L be the lowest clock of all requests under way at that moment, and let the set hold a cell whose word is below L
- * throughout: it has room. Each of the two takes the cell with the smallest word it saw, so one below L. No request under
- * way writes a word below L (promise 3), so a word below L was there before they all began, and stays until somebody takes
- * that cell over. Say the first took cell i and the second, later, cell j ≠ i. The second's swap succeeded, so j's word
- * was untouched when both looked at it. The first's swap succeeded, so i's word was untouched until then; and the
- * second looked at i before that swap, else it had found its key there. So both saw the same two words in i and j and chose
- * by the same order, but differently: they cannot. The loser's swap fails, it looks again and finds the key.
+ * Let L be the lowest clock of all requests that are under way while these two are, and let the set hold a word below L
+ * whenever one of them looks: it has room. Then each of them takes a cell with a word below L. Nobody under way writes
+ * such a word (promise 3), so it was there before they began and stays until its cell is taken over. Say the first took
+ * cell i and the second, later, cell j. Both looked at i and at j before i was taken, or the second would have found its
+ * key there; so both saw the same two words, and the choice between them depends on nothing else: i is j. Then the
+ * second's swap fails, it looks again and finds its key.
  *
  * Without room (all eight owe something, or owed it until a moment ago by which the threads' clocks differ) somebody's
  * debt is forgotten anyway, and a second cell forgets no more: what is charged to it. Later requests find the first. */

@@ -1,19 +1,19 @@
 /* table: buckets by key, in a fixed array that any number of threads charge at once.
  *
- * Sets of eight cells on two adjacent cache lines; a key may live in any cell of its set. Nothing is ever removed: a key
- * that owes nothing means the same as no key, so its cell is simply the next to be taken over. When all eight owe
+ * Sets of eight cells on two adjacent cache lines; a key may live in any cell of its set. Nothing is ever removed: a
+ * key that owes nothing means the same as no key, so its cell is simply the next to be taken over. When all eight owe
  * something, the newcomer takes the cell with the smallest debt, which is forgotten (and counted), not inherited:
  * offenders carry the largest debts and keep them, and no newcomer pays for them.
  *
- * One table belongs to one limit: words of one limit can be compared, a flood on one cannot push out the debts of another,
- * and "too small" is said of the limit that is.
+ * One table belongs to one limit: words of one limit can be compared, a flood on one cannot push out the debts of
+ * another, and "too small" is said of the limit that is.
  *
  * The table does not know what a word means. A kind of limit brings five functions and promises:
  *   1. a word at or below clock() means what 0 means: nothing is owed;
  *   2. check(word) stays true for every smaller word;
  *   3. charge() returns more than clock (unless the cost is 0), refund() no less than clock (or the word unchanged).
- * From these alone follows that a key never owns two cells (the proof is at table_charge() in table.c), so a further kind
- * of limit is one more header of arithmetic and no new thought about threads.
+ * From these alone follows that a key never owns two cells (the proof is at table_charge() in table.c), so a further
+ * kind of limit is one more header of arithmetic and no new thought about threads.
  */
 #ifndef WEIR_TABLE_H
 #define WEIR_TABLE_H
@@ -65,8 +65,8 @@ enum outcome table_check(const struct table *table, uint64_t digest, uint64_t co
                          struct sight *sight);
 
 /* Charges what table_check() found to fit: FITS; or REFUSED, when others came in between and it no longer does; or
- * UNCHARGED, when others came in between every time. *sight is brought up to date: after FITS, sight->state is the state
- * with the cost charged. A cost of 0 writes nothing. */
+ * UNCHARGED, when others came in between every time. *sight is brought up to date: after FITS, sight->state is the
+ * state with the cost charged. A cost of 0 writes nothing. */
 enum outcome table_charge(struct table *table, uint64_t digest, uint64_t cost, struct sight *sight);
 
 /* Gives a charge back, unless the key was forgotten meanwhile. */
@@ -82,7 +82,8 @@ static inline void table_describe(const struct table *table, uint64_t cost, uint
 /* True when the key had a cell: now it has none. */
 bool table_forget(struct table *table, uint64_t digest);
 
-/* One cell after the other, for copying a table; begin with { .table = … }. False at the end. Words without a key are passed over. */
+/* One cell after the other, for copying a table; begin with { .table = … }. False at the end. Words without a key are
+ * passed over. */
 struct table_walk {
     const struct table *table;
     size_t set, cell;

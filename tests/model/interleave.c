@@ -1,14 +1,14 @@
 /* interleave: every schedule of two to four requests over the limiter's real code.
  *
- * The limiter is compiled into this program with its two accesses to shared memory, the load of half a cell and the swap
- * of a whole one, replaced by a scheduler's. A thread is a function whose course depends on nothing but what these
+ * The limiter is compiled into this program with its two accesses to shared memory, the load of half a cell and the
+ * swap of a whole one, replaced by a scheduler's. A thread is a function whose course depends on nothing but what these
  * accesses return, so a thread stopped before one of them is known by the answers it has had so far: to take one more
  * step, it is run again from the start, is told those answers, makes the next access for real, and is left by longjmp()
  * before the one after. No stacks to switch, and to go back in time is to copy a few cells.
  *
  * States (the cells, and every thread's answers) that were met before are not explored again, which loses nothing; the
- * number of schedules they stand for is counted all the same. In every state and at every end the scenario's promises are
- * checked. Sets are three cells wide here, and every scenario is run with its keys at home in each of them.
+ * number of schedules they stand for is counted all the same. In every state and at every end the scenario's promises
+ * are checked. Sets are three cells wide here, and every scenario is run with its keys at home in each of them.
  *
  * Time stands still in a scenario, but the threads need not agree on it. One token is one nanosecond.
  */
@@ -79,8 +79,8 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* Before every access. True: it was made in an earlier run, with this answer. False: it is to be made now, as this step's
- * one access or at the same moment as that. */
+/* Before every access. True: it was made in an earlier run, with this answer. False: it is to be made now, as this
+ * step's one access or at the same moment as that. */
 static bool remembered(uint64_t *answer, bool same_moment)
 {
     if (world.asked < world.running->at.known) {

@@ -1,13 +1,14 @@
 /* oracle: random traffic against a bucket that is exact by construction.
  *
- * The limiter keeps one time per key and multiplies by reciprocals. The oracle keeps what the textbook keeps, a level and
- * when it was true, as an integer, and divides in 128 bits. Its unit is the limiter's tick (docs/LIMITER.md): a token is m
- * units, one unit flows in per tick, and an arrival is stamped with the tick that runs at its nanosecond. Nothing is ever
- * rounded after that.
+ * The limiter keeps one time per key and multiplies by reciprocals. The oracle keeps what the textbook keeps, a level
+ * and when it was true, as an integer, and divides in 128 bits. Its unit is the limiter's tick (docs/LIMITER.md): a
+ * token is m units, one unit flows in per tick, and an arrival is stamped with the tick that runs at its nanosecond.
+ * Nothing is ever rounded after that.
  *
- * Every step must agree: the verdict, the tokens remaining, the nanoseconds until the same request would pass, and until
- * the bucket is full. Afterwards every window of the trace is held against the envelope: what was admitted between two
- * stamps s and t (and not given back) is at most burst + rate · (t - s). Clocks lag, costs vary, requests are refunded.
+ * Every step must agree: the verdict, the tokens remaining, the nanoseconds until the same request would pass, and
+ * until the bucket is full. Afterwards every window of the trace is held against the envelope: what was admitted
+ * between two stamps s and t (and not given back) is at most burst + rate · (t - s). Clocks lag, costs vary, requests
+ * are refunded.
  */
 #include "limiter.h"
 
@@ -55,8 +56,8 @@ static int64_t level_at(const struct oracle *oracle, uint64_t tick)
     return level < oracle->full ? level : oracle->full;
 }
 
-/* Takes the cost if it is there. Charges count from the tick of the request, or from that of an earlier one whose clock was
- * ahead. */
+/* Takes the cost if it is there. Charges count from the tick of the request, or from that of an earlier one whose clock
+ * was ahead. */
 static bool oracle_admit(struct oracle *oracle, uint64_t cost, uint64_t tick)
 {
     const int64_t units = (int64_t)(cost * oracle->token), level = level_at(oracle, tick);

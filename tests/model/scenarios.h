@@ -15,8 +15,8 @@ enum {
 /* Far from 0: a cell never used is older than any clock here. */
 #define NOW 1000
 
-/* Keys. Their home is the remainder by 3, and every scenario is run with all of them moved by 0, 1 and 2. The high word,
- * which chooses the set, is 0. */
+/* Keys. Their home is the remainder by 3, and every scenario is run with all of them moved by 0, 1 and 2. The high
+ * word, which chooses the set, is 0. */
 enum { X = 300, Y = 601, Z = 902, P = 1202, Q = 1501 };
 
 enum deed { REQUEST, REQUEST_AND_RELEASE, RELEASE, REFUND, FORGET };
@@ -33,8 +33,8 @@ struct actor {
 #define ONE(deed_, key)        { .deed = deed_, .asks = { ASK(0, key) }, .ask_count = 1 }
 #define BOTH(deed_, key, key_) { .deed = deed_, .asks = { ASK(0, key), ASK(1, key_) }, .ask_count = 2 }
 #define AT(deed_, key, now_)   { .deed = deed_, .asks = { ASK(0, key) }, .ask_count = 1, .now = now_ }
-#define BUCKET(burst_) { .kind = LIMITER_TOKEN_BUCKET, .tokens = 1, .period_ns = 1, .burst = burst_, .keys = WAYS, .name = "b" }
-#define SLOTS(slots)   { .kind = LIMITER_CONCURRENCY, .in_flight = slots, .name = "s" }
+#define BUCKET(burst_) { .name = "b", .tokens = 1, .period_ns = 1, .burst = burst_, .keys = WAYS }
+#define SLOTS(slots)   { .name = "s", .kind = LIMITER_CONCURRENCY, .in_flight = slots }
 /* clang-format on */
 
 /* A cell as it is at the start: a debt in tokens at NOW (or, below 0, when it fell due), or slots held. */
@@ -56,8 +56,9 @@ struct scenario {
     struct fill fills[WAYS];
     struct actor actors[THREADS_MAX];
     struct promise promises[PROMISES_MAX];
-    /* cell_load_settled() counts as one access, which is what it amounts to: its key stood there at the moment of its last
-     * load. The scenarios without this mark show it, access by access; with three loads each, these would take hours. */
+    /* cell_load_settled() counts as one access, which is what it amounts to: its key stood there at the moment of its
+     * last load. The scenarios without this mark show it, access by access; with three loads each, these would take
+     * hours. */
     bool coarse;
     bool crowded; /* no cell is free throughout: a debt may be forgotten, and a key may own two cells */
     bool skewed;  /* clocks differ, or a refund meets a bucket that owes less: the last debts are not predicted */

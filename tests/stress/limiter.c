@@ -4,8 +4,8 @@
  *
  * tests/model/interleave.c tries every schedule of a few requests with a stand-in for the atomics; this tries what the
  * machine does, millions of times, with the real ones: at full speed for the outcome, under ThreadSanitizer (make tsan)
- * for the declarations. The clock is the test's: it stands still for a round and then jumps, so that the outcome of a round
- * is known to the token however the threads were scheduled. All keys share one set, where claims meet.
+ * for the declarations. The clock is the test's: it stands still for a round and then jumps, so that the outcome of a
+ * round is known to the token however the threads were scheduled. All keys share one set, where claims meet.
  */
 #include "limiter.h"
 
