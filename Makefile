@@ -163,11 +163,11 @@ soak: ## SOAK_SECONDS (600) of mixed load: memory, descriptors and counters must
 	@.ci/deps --bench
 	@+$(MAKE) --no-print-directory programs KINDS="stress soak"
 	@tests/run release soak
-bench: $(B)/weir ## side by side with nginx and HAProxy
+bench: build/weir $(B)/tests/bench/relay ## CPU per request beside nginx, HAProxy and a raw relay
 	@.ci/deps --bench
 	@tests/bench/run
-bench-core: $(call programs,bench) ## nanoseconds of one decision
-	@for program in $(call programs,bench); do $$program || exit; done
+bench-core: $(B)/tests/bench/core ## nanoseconds of one decision
+	@$<
 docker-test: ## builds the Dockerfile's image and runs it
 	@.ci/deps --docker
 	@tests/integration/dockerfile.sh
