@@ -277,6 +277,7 @@ static enum MHD_Result begin(struct front_request *r, const char *method, const 
 {
     struct front *front = r->front;
     r->head_seen = true;
+    front->progress -= r->run == front->runs; /* counted by on_target() a moment ago: nothing is awaited */
     deadline_clear(&r->connection->deadline);
     struct request_problem problem = read_head(r, method, version);
     if (problem.status != 0) {
@@ -402,7 +403,8 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *mh
     if (query != NULL) {
         query[1] = '\0';
     }
-    front->progress++;
+    front->progress++; /* until the head is whole, which may want another run */
+    r->run = front->runs;
     r->next_live = front->live;
     if (front->live != NULL) {
         front->live->previous_live = r;

@@ -156,6 +156,7 @@ static void run(struct front *front)
     bool again = true;
     for (unsigned i = 0; i < RUNS_MAX && again; i++) {
         front->progress = 0;
+        front->runs++;
         front->in_run = true;
         front_library_run(front);
         front->in_run = false;

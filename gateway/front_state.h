@@ -26,6 +26,7 @@ struct front_request {
     void *exchange;                /* NULL until on_request */
     struct MHD_Response *response; /* an answer not yet queued */
     unsigned status;
+    uint64_t run; /* of the library, in which its request line came */
     bool head_seen, body_ended, close_now, answered;
     bool gone, timed_out, too_large, cut; /* how it ends */
     bool body_paused, watched, in_ready, feed;
@@ -52,6 +53,7 @@ struct front {
     struct deadline_list heads, idles, bodies, waits; /* ms */
     struct front_request *ready, **ready_end;
     struct front_request *free, *live;
+    uint64_t runs; /* of the library */
     unsigned active, connections, blocked, progress;
     bool pending, in_run, draining, stopping;
 };
