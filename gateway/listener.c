@@ -51,15 +51,30 @@ static int open_one(const struct rule_address *address, bool shared)
     return fd;
 }
 
+bool listener_address(const struct sockaddr_storage *where, struct rule_address *out)
+{
+    memset(out, 0, sizeof *out);
+    if (where->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const void *)where;
+        out->v6 = true;
+        out->port = ntohs(v6->sin6_port);
+        memcpy(out->ip.bytes, &v6->sin6_addr, 16);
+    } else if (where->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)where;
+        out->port = ntohs(v4->sin_port);
+        out->ip.bytes[10] = out->ip.bytes[11] = 0xff;
+        memcpy(out->ip.bytes + 12, &v4->sin_addr, 4);
+    }
+    return where->ss_family == AF_INET6 || where->ss_family == AF_INET;
+}
+
 static uint16_t port_of(int fd)
 {
     struct sockaddr_storage where;
+    struct rule_address address;
     socklen_t length = sizeof where;
-    if (getsockname(fd, (struct sockaddr *)&where, &length) != 0) {
-        return 0;
-    }
-    return ntohs(where.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&where)->sin6_port
-                                             : ((struct sockaddr_in *)(void *)&where)->sin_port);
+    return getsockname(fd, (struct sockaddr *)&where, &length) == 0 && listener_address(&where, &address) ? address.port
+                                                                                                          : 0;
 }
 
 bool listener_open(struct rule_address *address, int *fds, unsigned count)

@@ -1,6 +1,7 @@
 /* server: see server.h. The main thread only starts, waits for signals, and stops; it serves nothing itself. */
 #include "server.h"
 
+#include "activation.h"
 #include "admin.h"
 #include "listener.h"
 #include "worker.h"
@@ -62,6 +63,17 @@ static bool listens_already(const struct generation *running, const char *text)
     return false;
 }
 
+/* The service manager's socket when it passed one for this address, else our own. False and errno. */
+static bool open_address(struct rule_address *address, int *fds, unsigned count)
+{
+    int error = activation_use(address, fds, count);
+    if (error == ENOENT) {
+        return listener_open(address, fds, count);
+    }
+    errno = error;
+    return error == 0;
+}
+
 static void close_sockets(const int *fds, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -83,7 +95,7 @@ static int *open_listeners(const struct server *server, struct config *config, c
         if (listens_already(running, config->listens[l].text)) {
             continue;
         }
-        if (!listener_open(&config->listens[l].address, of_one, server->worker_count)) {
+        if (!open_address(&config->listens[l].address, of_one, server->worker_count)) {
             log_event("cannot listen on %s: %s", config->listens[l].text, strerror(errno));
             close_sockets(fds, count);
             free(fds);
@@ -104,7 +116,7 @@ static bool start_admin(struct server *server)
     }
     int fd;
     const char *why = "";
-    if (!listener_open(&admin->address, &fd, 1)) {
+    if (!open_address(&admin->address, &fd, 1)) {
         log_event("cannot listen on %s for admin: %s", admin->text, strerror(errno));
         return false;
     }
@@ -315,6 +327,7 @@ int server_run(struct config *config)
     server.worker_count = config->workers > 0 ? config->workers : cpus();
     CHECK(server.path != NULL && server.worker_count <= WORKERS_MAX);
     block_signals(&signals);
+    activation_take();
     raise_descriptor_limit(config);
     server.generation = generation_create(config, server.worker_count, NULL, worker_now_ns(), &why);
     if (server.generation == NULL) {
@@ -326,6 +339,7 @@ int server_run(struct config *config)
     bool good = fds != NULL;
     if (good) {
         good = start_workers(&server, fds) && start_admin(&server);
+        activation_close_unused();
         if (good) {
             say_ready(&server);
             wait_for_stop(&server, &signals);

@@ -237,14 +237,14 @@ class Metrics(dict):
 class Weir:
     """One running gateway. `config`: a dict; see the head of this file for what is filled in."""
 
-    def __init__(self, config, environment=None, ready=True, arguments=()):
+    def __init__(self, config, environment=None, ready=True, arguments=(), launcher=(), pass_fds=()):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="weir-"))
         self.config_path = self.directory / "weir.json"
         self.port, self.admin_port = free_port(), free_port()
         self.write_config(config)
         with open(self.directory / "stdout", "wb") as out, open(self.directory / "stderr", "wb") as err:
-            self.process = subprocess.Popen([WEIR, "run", str(self.config_path), *arguments], stdin=subprocess.DEVNULL, stdout=out,
-                                            stderr=err, env={**os.environ, **(environment or {})})
+            self.process = subprocess.Popen([*launcher, WEIR, "run", str(self.config_path), *arguments], stdin=subprocess.DEVNULL, stdout=out,
+                                            stderr=err, env={**os.environ, **(environment or {})}, pass_fds=pass_fds)
         self.pid = self.process.pid
         if ready:
             self.wait_ready()
