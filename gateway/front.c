@@ -18,9 +18,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define DRAIN_MAX    (64 * 1024)   /* a refused request's body up to this is read, so that the connection can be kept */
-#define DISCARD_MAX  (1024 * 1024) /* a body too large is read on this far, so that the 413 is not lost in a reset */
-#define STREAM_BLOCK (64 * 1024)   /* bytes asked of a stream at once */
+#define STREAM_BLOCK (64 * 1024) /* bytes asked of a stream at once */
 /* Of a connection's memory beyond the largest request head: the library keeps a second copy of Cookie there, its records of the fields, and
  * the answer's head. It clears all of it for every request (a tenth of a refusal's cost), so it is not larger than that. */
 #define POOL_EXTRA  (16 * 1024)
@@ -145,6 +143,10 @@ bool front_answer(struct front_request *r, const struct front_answer *answer)
     if (!head_fits(r, answer)) {
         return false;
     }
+    if (front_is_early(r, answer)) {
+        front_answer_early(r, answer);
+        return true;
+    }
     r->response = make_response(r, answer);
     r->status = answer->status;
     r->close_now = answer->close;
@@ -184,19 +186,6 @@ void front_resume_body(struct front_request *r)
             front_push_ready(r);
         }
     }
-}
-
-/* An answer in the middle of a request body, which the library cannot send: written by hand, and the rest of the body is read for a while. */
-static void answer_too_large(struct front_request *r)
-{
-    static const char text[] =
-        "HTTP/1.1 413 Content Too Large\r\nContent-Type: application/problem+json\r\nContent-Length: 63\r\n"
-        "Connection: close\r\n\r\n"
-        "{\"type\":\"about:blank\",\"title\":\"Content Too Large\",\"status\":413}";
-    r->too_large = true;
-    (void)COUNT_IF(send(r->connection->fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT) !=
-                   (ssize_t)sizeof text - 1);
-    shutdown(r->connection->fd, SHUT_WR);
 }
 
 /* ---- the library's callbacks: one request ---- */
@@ -295,9 +284,7 @@ static enum MHD_Result begin(struct front_request *r, const char *method, const 
     if (r->response == NULL) {
         return MHD_YES;
     }
-    bool drain =
-        r->request.body == REQUEST_LENGTH && r->request.content_length <= DRAIN_MAX && !r->request.expect_continue;
-    if (r->request.body != REQUEST_NO_BODY && (r->close_now || !drain)) {
+    if (r->request.body != REQUEST_NO_BODY && (r->close_now || r->request.expect_continue)) {
         front_drop_ready(r);
         return front_library_answer(r) ? MHD_YES : MHD_NO; /* closes: the body is not read */
     }
@@ -315,12 +302,11 @@ static enum MHD_Result take_body(struct front_request *r, const char *data, size
     front->progress++;
     r->body_bytes += length;
     deadline_set(&front->bodies, &r->body_deadline, front_now_ms(front));
-    if (r->too_large) {
-        r->discarded += length;
-        return r->discarded <= DISCARD_MAX ? MHD_YES : MHD_NO;
+    if (r->early) {
+        return front_discard(r, length) ? MHD_YES : MHD_NO;
     }
     if (front->limits.request_body > 0 && r->body_bytes > front->limits.request_body) {
-        answer_too_large(r);
+        front_too_large(r);
         return MHD_YES;
     }
     if (r->response != NULL) { /* answered already: what is left of the body is only drained */
@@ -352,7 +338,7 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, cons
     if (*size > 0) {
         return take_body(r, data, size);
     }
-    if (r->too_large) {
+    if (r->early) {
         return MHD_NO;
     }
     if (!r->body_ended) {
@@ -427,6 +413,9 @@ static enum front_end end_of(const struct front_request *r, enum MHD_RequestTerm
 {
     if (r->too_large) {
         return FRONT_TOO_LARGE;
+    }
+    if (r->early) {
+        return r->gone && !r->timed_out ? FRONT_GONE : FRONT_SENT;
     }
     if (r->timed_out || code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED) {
         return FRONT_TIMEOUT;

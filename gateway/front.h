@@ -9,8 +9,8 @@
  *
  * - on_request: the head is whole and request_check() has accepted it. The owner returns its own object, or NULL when memory is short (→ 503, closed).
  * - on_body may be stopped with front_pause_body() and continued with front_resume_body(). on_body_end comes also for requests without a body.
- * - front_answer() may be called from on_request, on_body_end or any later callback of the loop, once. An answer given before the request body has
- *   ended is sent when it has: the front reads and drops the rest (bounded; if `close` is set and no body byte was asked for, at once and closing).
+ * - front_answer() may be called from on_request, on_body_end or any later callback of the loop, once. Before the request body has ended, what is left
+ *   of it is read and dropped, and the answer follows; or, when that is long, the answer goes out at once and ends the connection (front_early.c).
  * - on_done comes exactly once and last, whatever happens: answered to the last byte, client gone, time-out, error. It may come at any moment after on_request
  *   has returned, but never from within a front_…() call. Afterwards neither side may touch the other.
  *

@@ -1,4 +1,4 @@
-/* front_state: what front.c (the library's callbacks) and front_loop.c (parking, turns, deadlines) share of a front. Nobody else includes it. */
+/* front_state: what front.c (the library's callbacks), front_loop.c (parking, turns, deadlines) and front_early.c share of a front. Nobody else includes it. */
 #ifndef WEIR_FRONT_STATE_H
 #define WEIR_FRONT_STATE_H
 
@@ -28,6 +28,7 @@ struct front_request {
     unsigned status;
     uint64_t run; /* of the library, in which its request line came */
     bool head_seen, body_ended, close_now, answered;
+    bool early;                           /* answered before its body ended: what comes of that is dropped */
     bool gone, timed_out, too_large, cut; /* how it ends */
     bool body_paused, watched, in_ready, feed;
     enum park park;
@@ -72,6 +73,15 @@ void front_drop_ready(struct front_request *r);
 void front_end_gone(struct front_request *r);
 /* Ends a connection on which no request is in hand. */
 void front_shut(struct connection *connection);
+
+/* ---- front_early.c ---- */
+
+/* The answer would have to wait long for the end of the request: it goes out at once, and ends the connection. */
+bool front_is_early(const struct front_request *r, const struct front_answer *answer);
+void front_answer_early(struct front_request *r, const struct front_answer *answer);
+void front_too_large(struct front_request *r); /* the body is: 413 */
+/* So much more of a body that nobody wants has come. False: that is enough. */
+bool front_discard(struct front_request *r, size_t length);
 
 /* ---- front.c: what the loop asks of the library ---- */
 

@@ -37,11 +37,13 @@ class Client:
         self.received = b""
 
     def send(self, data):
-        """False when the other side has closed meanwhile: what it said can still be read."""
+        """False when either side has closed meanwhile: what the other said can still be read."""
         try:
             self.sock.sendall(data)
             return True
-        except (BrokenPipeError, ConnectionResetError):
+        except TimeoutError:
+            raise
+        except OSError:
             return False
 
     def more(self):
