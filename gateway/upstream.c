@@ -280,6 +280,15 @@ static void end(struct upstream_call *call, bool clean)
     forget(call);
 }
 
+/* Told at once: a broken answer that came in one read is known to be broken before anything of it is passed on. */
+static void lose_now(struct upstream_call *call, enum upstream_failure failure, const char *detail)
+{
+    lose(call, failure, detail);
+    if (call->failed) {
+        tell_failure(call);
+    }
+}
+
 static void on_bytes(struct uplink *uplink, const char *data, size_t length)
 {
     struct upstream_call *call = uplink->call;
@@ -296,7 +305,7 @@ static void on_bytes(struct uplink *uplink, const char *data, size_t length)
     if (call->ended) {
         end(call, problem == NULL);
     } else if (problem != NULL) {
-        lose(call, UPSTREAM_PROTOCOL, problem);
+        lose_now(call, UPSTREAM_PROTOCOL, problem);
     } else {
         watch(call, true);
     }
@@ -313,7 +322,7 @@ static void on_lost(struct uplink *uplink, bool orderly)
     if (call->ended) {
         end(call, false);
     } else {
-        lose(call, UPSTREAM_CLOSED, problem != NULL ? problem : "the upstream closed the connection");
+        lose_now(call, UPSTREAM_CLOSED, problem != NULL ? problem : "the upstream closed the connection");
     }
 }
 

@@ -296,9 +296,12 @@ class BrokenUpstreams(Proxied):
 
     def test_given_a_broken_body_then_502_or_a_visible_cut(self):
         for name, data in BODIES.items():
-            for steps in ([data, CLOSE], [data, RESET], [data, SILENCE], [*self.in_two(data), SILENCE]):
-                with self.subTest(name, steps=steps[1:]):
-                    self.check_502_or_cut(steps)
+            for ending in (CLOSE, RESET, SILENCE):
+                with self.subTest(name, ending=ending):
+                    if len(data) < 1000:  # came in one read: nothing of it has been passed on
+                        self.check_502([data, ending])
+                    self.check_502_or_cut([data, ending])
+                    self.check_502_or_cut([*self.in_two(data), ending])
 
     def test_given_half_a_body_then_502_or_a_visible_cut(self):
         for name, data in ENDS.items():
