@@ -1,8 +1,8 @@
 /* limiter: check all limits of a request, then charge all, or none.
  *
- * Reads top down: what a limit is, one ask in four steps (prefetch, check, charge, give back), a request in three
- * rounds. Buckets live in a table of their own each (table.h) with the arithmetic of their kind (gcra.h); all
- * concurrency limits share one semaphore.
+ * Reads top down: what a limit is; how a limiter is made, from nothing or from the one before a reload; one ask in four
+ * steps (prefetch, check, charge, give back); a request in three rounds. Buckets live in a table of their own each
+ * (table.h) with the arithmetic of their kind (gcra.h); all concurrency limits share one semaphore.
  */
 #include "digest.h"
 #include "gcra.h"

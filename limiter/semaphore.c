@@ -68,12 +68,12 @@ struct view {
     struct seen free;      /* the one that changed keys the fewest times, so that labels live long */
 };
 
+/* From the key's home on, as in table.c. */
 static void scan(struct cell *cells, uint64_t digest, struct view *view)
 {
     view->confirmed.cell = view->tentative.cell = view->rival.cell = view->free.cell = NULL;
     for (size_t i = 0; i < SEMAPHORE_WAYS; i++) {
-        struct cell *const cell =
-            &cells[(digest + i) % SEMAPHORE_WAYS]; /* as in table.c: keys settle where they start */
+        struct cell *const cell = &cells[(digest + i) % SEMAPHORE_WAYS];
         const struct word word = cell_load_settled(cell);
         const bool tentative = (word.state & TENTATIVE) != 0;
         if (word.key == digest && !tentative) {

@@ -39,12 +39,11 @@ struct semaphore {
 __attribute__((warn_unused_result)) bool semaphore_init(struct semaphore *semaphore, size_t keys);
 void semaphore_fini(struct semaphore *semaphore);
 
-/* The first half only: that is where most keys are found. */
+/* Starts to fetch the line where the search for the key begins, and mostly ends. */
 static inline void semaphore_prefetch(const struct semaphore *semaphore, uint64_t digest)
 {
-    const char *set = (const char *)&semaphore->sets[cell_set_of(digest, semaphore->set_count)];
-    __builtin_prefetch(set);
-    __builtin_prefetch(set + 64);
+    const struct semaphore_set *set = &semaphore->sets[cell_set_of(digest, semaphore->set_count)];
+    __builtin_prefetch(&set->cells[digest % SEMAPHORE_WAYS]);
 }
 
 /* How many requests of the key are in flight: *held. FITS when one more would be within `slots`, else REFUSED; FULL
