@@ -278,6 +278,15 @@ static size_t count_commas(const char *text, size_t length)
     return commas;
 }
 
+static bool is_blank(const char *text, size_t length)
+{
+    size_t i = 0;
+    while (i < length && memchr(" \t\r\n", text[i], 4) != NULL) {
+        i++;
+    }
+    return i == length;
+}
+
 const struct document_value *document_parse(struct arena *arena, const char *text, size_t length,
                                             struct document_fault *fault)
 {
@@ -286,7 +295,7 @@ const struct document_value *document_parse(struct arena *arena, const char *tex
         fault->sentence = "the file begins with a byte-order mark (EF BB BF); save it as UTF-8 without one";
         return NULL;
     }
-    if (strspn(text, " \t\r\n") == length) {
+    if (is_blank(text, length)) {
         fault->sentence = "the file is empty; it must hold one JSON object";
         return NULL;
     }
