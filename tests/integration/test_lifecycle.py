@@ -42,6 +42,7 @@ class Start(harness.Case):
     def test_it_says_where_it_listens(self):
         other = free_port()
         weir = self.weir({"listen": [f"127.0.0.1:{free_port()}", {"address": f"127.0.0.1:{other}"}], "workers": 2, "routes": [route("/")]})
+        wait_until(lambda: "admin pages" in weir.stderr(), what="its last words of the start")
         for port in (weir.port, other):
             self.assertRegex(weir.stderr(), rf"(?m)^weir: \S+Z listening on 127\.0\.0\.1:{port} with 2 workers$")
             self.assertEqual(harness.request(port, "GET", "/").status, 200)
@@ -50,6 +51,7 @@ class Start(harness.Case):
 
     def test_given_port_0_it_takes_a_free_one_and_says_which(self):
         weir = self.weir({"listen": "127.0.0.1:0", "routes": [route("/")], "workers": 2})
+        wait_until(lambda: "admin pages" in weir.stderr(), what="its last words of the start")
         port = int(weir.stderr().partition("listening on 127.0.0.1:")[2].split()[0])
         self.assertEqual({harness.request(port, "GET", "/").status for _ in range(10)}, {200})
 
@@ -336,7 +338,7 @@ class Bounds(harness.Case):
         clients = [Client(weir.port) for _ in range(200)]
         for client in clients:
             self.addCleanup(client.close)
-        wait_until(lambda: weir.open_fds() >= limit, what="the last descriptor to be used")
+        wait_until(lambda: weir.open_fds() >= limit - 2, what="the last descriptors to be used")  # earlier clients may just have left
         before = cpu_seconds(weir.pid)
         time.sleep(0.6)
         self.assertLess(cpu_seconds(weir.pid) - before, 0.6 * 0.1 * SLOW, "it is busy with a shortage that it cannot change")
