@@ -115,7 +115,7 @@ class Check(harness.Case):
             self.assertEqual((done.returncode, done.stdout), (1, ""), text)
             self.assertRegex(done.stderr, rf"(?m)^\S+/weir\.json:{line}:\d+: ", text)
 
-    def test_what_is_not_implemented_yet_is_refused_and_not_ignored(self):
+    def test_what_is_not_implemented_yet_is_refused_and_not_ignored(self):  # a row leaves when its feature arrives
         limit = rate("1/second")
         for path, value in (
                 ("redis", {"url": "redis://127.0.0.1"}), ("state.file", "/tmp/state"), ("limits.l.scope", "cluster"),
