@@ -30,6 +30,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 WEIR = os.environ.get("WEIR", str(ROOT / "build/weir"))
 # Instrumented binaries are slower: waits (never what is asserted of time) are stretched.
 SLOW = 5 if re.search(r"/(asan|tsan|coverage)/", WEIR) else 1
+# A test that is killed takes its gateways with it.
+WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|this cannot be:")
 
 
@@ -243,7 +245,7 @@ class Weir:
         self.port, self.admin_port = free_port(), free_port()
         self.write_config(config)
         with open(self.directory / "stdout", "wb") as out, open(self.directory / "stderr", "wb") as err:
-            self.process = subprocess.Popen([*launcher, WEIR, "run", str(self.config_path), *arguments], stdin=subprocess.DEVNULL, stdout=out,
+            self.process = subprocess.Popen([*WITH_US, *launcher, WEIR, "run", str(self.config_path), *arguments], stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=err, env={**os.environ, **(environment or {})}, pass_fds=pass_fds)
         self.pid = self.process.pid
         if ready:
