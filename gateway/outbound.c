@@ -55,7 +55,7 @@ static enum outbound_result write_parts(struct outbound *outbound, struct uplink
             parts[n++] = (struct slice){ outbound->kept, outbound->kept_length };
         }
         outbound->head_written = true;
-        http_expect(uplink->parser, outbound->request.head_method, false);
+        http_expect(uplink->parser, outbound->request.head_method, outbound->request.upgrade);
     }
     for (size_t i = 0; i < count; i++) {
         parts[n++] = body[i];
@@ -96,14 +96,14 @@ enum outbound_result outbound_give(struct outbound *outbound, struct uplink *upl
         return OUTBOUND_FINE;
     }
     bool chunked = outbound->request.body == REQUEST_CHUNKED;
-    if (COUNT_IF(outbound->finished || (!chunked && length > outbound->left))) {
+    if (COUNT_IF(outbound->finished || (!chunked && !outbound->raw && length > outbound->left))) {
         return OUTBOUND_WRONG_LENGTH;
     }
     outbound->given = true;
     if (chunked) {
         return give_chunk(outbound, uplink, data, length);
     }
-    outbound->left -= length;
+    outbound->left -= outbound->raw ? 0 : length;
     struct slice part = { data, length };
     return give_parts(outbound, uplink, &part, 1);
 }
@@ -112,6 +112,10 @@ enum outbound_result outbound_finish(struct outbound *outbound, struct uplink *u
 {
     const struct slice last_chunk = SLICE("0\r\n\r\n");
     outbound->finished = true;
+    if (outbound->raw) {
+        uplink_finish(uplink);
+        return OUTBOUND_FINE;
+    }
     if (outbound->request.body == REQUEST_CHUNKED) {
         return give_parts(outbound, uplink, &last_chunk, 1);
     }
@@ -124,6 +128,13 @@ enum outbound_result outbound_finish(struct outbound *outbound, struct uplink *u
 enum outbound_result outbound_flush(struct outbound *outbound, struct uplink *uplink)
 {
     return outbound->head_written ? OUTBOUND_FINE : write_parts(outbound, uplink, NULL, 0);
+}
+
+void outbound_switch(struct outbound *outbound)
+{
+    CHECK(outbound->request.upgrade && outbound->request.body == REQUEST_NO_BODY);
+    outbound->raw = true;
+    outbound->finished = false;
 }
 
 void outbound_restart(struct outbound *outbound)

@@ -16,6 +16,7 @@ struct outbound {
     size_t kept_length, kept_size;
     uint64_t left;     /* REQUEST_LENGTH: bytes still to be given */
     bool head_written; /* on the present uplink */
+    bool raw;          /* bytes of another protocol go out, as they are */
     bool given;        /* some of the body */
     bool finished;     /* all of it */
 };
@@ -36,6 +37,9 @@ MUST_CHECK enum outbound_result outbound_give(struct outbound *outbound, struct 
 MUST_CHECK enum outbound_result outbound_finish(struct outbound *outbound, struct uplink *uplink);
 /* The head, if it has not been written, and what was kept. */
 MUST_CHECK enum outbound_result outbound_flush(struct outbound *outbound, struct uplink *uplink);
+
+/* The upstream has switched to another protocol: what is given and finished from here on is that. */
+void outbound_switch(struct outbound *outbound);
 
 /* It starts again, on another uplink. Only while nothing was sent, or nothing of a body was given. */
 void outbound_restart(struct outbound *outbound);

@@ -11,6 +11,7 @@ struct uplink_socket {
     struct uplink uplink;
     uv_tcp_t tcp;
     uv_connect_t connect;
+    uv_shutdown_t shutdown;
     const struct uplink_home *home;
 };
 
@@ -199,6 +200,20 @@ enum uplink_result uplink_write(struct uplink *uplink, const struct slice *parts
 size_t uplink_queued(struct uplink *uplink)
 {
     return uv_stream_get_write_queue_size(stream_of(socket_of(uplink)));
+}
+
+static void on_finished(uv_shutdown_t *shutdown, int status)
+{
+    (void)shutdown;
+    (void)status; /* if it failed, reading tells */
+}
+
+void uplink_finish(struct uplink *uplink)
+{
+    struct uplink_socket *socket = socket_of(uplink);
+    if (!uplink->broken) {
+        (void)COUNT_IF(uv_shutdown(&socket->shutdown, stream_of(socket), on_finished) != 0);
+    }
 }
 
 void uplink_pause(struct uplink *uplink)

@@ -62,6 +62,7 @@ enum uplink_result {
 #define UPLINK_PARTS 8
 MUST_CHECK enum uplink_result uplink_write(struct uplink *uplink, const struct slice *parts, size_t count);
 size_t uplink_queued(struct uplink *uplink); /* bytes that wait to be written */
+void uplink_finish(struct uplink *uplink);   /* ends what is written, behind what waits; reading goes on. Once */
 
 void uplink_pause(struct uplink *uplink);
 void uplink_resume(struct uplink *uplink);

@@ -98,7 +98,7 @@ static void fail(struct upstream_call *call, enum upstream_failure failure, cons
 static void watch(struct upstream_call *call, bool progress)
 {
     struct uplink *uplink = call->uplink;
-    bool awaited = uplink != NULL && call->outbound.head_written &&
+    bool awaited = uplink != NULL && call->outbound.head_written && !call->outbound.raw &&
                    (uplink_queued(uplink) > 0 || ((call->outbound.finished || uplink->broken) && !call->paused));
     if (!awaited) {
         deadline_clear(&call->response);
@@ -242,6 +242,10 @@ static void on_head(void *user, const struct http_head *head)
     struct upstream_call *call = ((struct uplink *)user)->call;
     if (call != NULL) {
         call->reusable = head->reusable;
+        if (head->status == 101) {
+            outbound_switch(&call->outbound);
+            watch(call, true);
+        }
         call->events->on_head(call->user, head);
     }
 }
@@ -296,13 +300,15 @@ static void on_bytes(struct uplink *uplink, const char *data, size_t length)
         pool_drop(&uplink);
         return;
     }
-    size_t used;
+    size_t used = 0;
     call->received = call->outbound.head_written;
-    const char *problem = http_feed(uplink->parser, data, length, &used);
+    const char *problem = call->outbound.raw ? NULL : http_feed(uplink->parser, data, length, &used);
     if (uplink->call == NULL) {
         return;
     }
-    if (call->ended) {
+    if (call->outbound.raw && used < length) {
+        call->events->on_body(call->user, data + used, length - used);
+    } else if (call->ended) {
         end(call, problem == NULL);
     } else if (problem != NULL) {
         lose_now(call, UPSTREAM_PROTOCOL, problem);
@@ -319,7 +325,7 @@ static void on_lost(struct uplink *uplink, bool orderly)
         return;
     }
     const char *problem = orderly ? http_eof(uplink->parser) : "the upstream reset the connection";
-    if (call->ended) {
+    if (call->ended || (call->outbound.raw && orderly)) {
         end(call, false);
     } else {
         lose_now(call, UPSTREAM_CLOSED, problem != NULL ? problem : "the upstream closed the connection");

@@ -9,6 +9,10 @@
  * A kept-alive connection that dies before the first byte of the response was a stale one: the call goes out once
  * more, on a fresh connection, if the method is idempotent (RFC 9110 §9.2.2) and no body was given, or if nothing of
  * it was sent. (RFC 9112 §9.3.1)
+ *
+ * When on_head tells of 101 the call has become a tunnel: upstream_send(), upstream_finish() and on_body carry bytes of
+ * another protocol, each way until its own end; the time for the response does not run; on_end tells that the upstream
+ * has ended its way, and with it the call.
  */
 #ifndef WEIR_UPSTREAM_H
 #define WEIR_UPSTREAM_H
@@ -54,6 +58,7 @@ struct upstream_request {
     struct slice head; /* whole request head, ending in CRLFCRLF; must stay valid until on_head or the end */
     bool head_method;  /* the method is HEAD */
     bool idempotent;
+    bool upgrade;            /* the head asks for another protocol; never with a body */
     enum request_body body;  /* how upstream_send() is framed: as is, or as chunks */
     uint64_t content_length; /* REQUEST_LENGTH: as announced; a body of another length fails the call */
 };

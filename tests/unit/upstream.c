@@ -1406,6 +1406,72 @@ static void all_may_be_destroyed_from_within_any_event(void **state)
     }
 }
 
+/* Tunnels. */
+
+#define SWITCHED "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+
+static struct upstream_request upgrade(void)
+{
+    struct upstream_request request = get();
+    request.upgrade = true;
+    return request;
+}
+
+static void a_tunnel_carries_bytes_both_ways_until_each_ends(void **state)
+{
+    (void)state;
+    struct probe p = { 0 };
+    struct origin *origin = given_an_origin(SCRIPT(HEAD, SAY(SWITCHED "first"), READ(4), SAY(", second"), CLOSE));
+    given_a_worker();
+    start(&p, upgrade());
+    run_until(p.bytes == 5); /* came in one read with the head */
+    assert_true(give(&p, "ping", 4));
+    finish(&p);
+    run_until(p.over);
+    assert_string_equal(p.story, "head 101, body, end");
+    assert_string_equal(p.text, "first, second");
+    assert_non_null(strstr(origin->seen.bytes, "\r\n\r\nping"));
+    assert_int_equal(usage().idle + usage().active, 0); /* never used for a request again */
+}
+
+static void a_silent_tunnel_has_no_time_for_a_response(void **state)
+{
+    (void)state;
+    struct probe p = { 0 };
+    world.upstream.response_ns = 20 * MS;
+    given_an_origin(SCRIPT(HEAD, SAY(SWITCHED)));
+    given_a_worker();
+    start(&p, upgrade());
+    run_for(100);
+    assert_string_equal(p.story, "head 101");
+    cancel(&p);
+}
+
+static void a_tunnel_that_is_reset_fails(void **state)
+{
+    (void)state;
+    struct probe p = { 0 };
+    given_an_origin(SCRIPT(HEAD, SAY(SWITCHED), READ(4), RESET));
+    given_a_worker();
+    start(&p, upgrade());
+    run_until(p.head.status == 101);
+    assert_true(give(&p, "ping", 4));
+    run_until(p.over);
+    assert_string_equal(p.story, "head 101, fail closed");
+}
+
+static void another_answer_to_an_upgrade_is_an_ordinary_one(void **state)
+{
+    (void)state;
+    struct probe p = { 0 };
+    given_an_origin(SCRIPT(HEAD, SAY(OK_HI)));
+    given_a_worker();
+    start(&p, upgrade());
+    run_until(p.over);
+    assert_string_equal(p.story, "head 200, body, end");
+    assert_int_equal(usage().idle, 1);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -1414,6 +1480,10 @@ int main(void)
         STORY(a_get_is_answered),
         STORY(a_kept_connection_is_used_again),
         STORY(a_head_request_has_no_body_to_wait_for),
+        STORY(a_tunnel_carries_bytes_both_ways_until_each_ends),
+        STORY(a_silent_tunnel_has_no_time_for_a_response),
+        STORY(a_tunnel_that_is_reset_fails),
+        STORY(another_answer_to_an_upgrade_is_an_ordinary_one),
         STORY(responses_that_forbid_it_leave_no_connection_behind),
         STORY(a_body_may_end_with_the_connection),
         STORY(the_next_request_may_start_where_the_last_one_is_told_to_end),
