@@ -162,7 +162,7 @@ fuzz: ## libFuzzer on every parser, FUZZ_SECONDS (60) each; finds go to build/fu
 soak: ## SOAK_SECONDS (600) of mixed load: memory, descriptors and counters must stay level
 	@.ci/deps --bench
 	@+$(MAKE) --no-print-directory programs KINDS="stress soak"
-	@tests/run release soak
+	@STRESS_SECONDS=$${STRESS_SECONDS:-60} tests/run release stress soak
 bench: build/weir $(B)/tests/bench/relay ## CPU per request beside nginx, HAProxy and a raw relay
 	@.ci/deps --bench
 	@tests/bench/run
@@ -183,7 +183,7 @@ tidy: ## clang-tidy over the three rooms
 	  clang-tidy --quiet {} -- -std=gnu17 -D_GNU_SOURCE -DWEIR_VERSION='""' $(ARCH) $(ROOMS) $(LIBRARY_CFLAGS) 2>/dev/null
 install: $(B)/weir ## into DESTDIR/PREFIX
 	install -D -m755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
-	install -D -m644 -t $(DESTDIR)$(PREFIX)/share/doc/weir/examples config/*.json
+	install -D -m644 -t $(DESTDIR)$(PREFIX)/share/doc/weir/examples $(wildcard config/*.json config/*.service)
 	$(if $(wildcard docs/weir.1),install -D -m644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/weir.1)
 deps: ## installs what building and testing need
 	@.ci/deps --test
