@@ -39,17 +39,27 @@ struct config_sizes {
     uint64_t connections_per_ip; /* of one client address (peer); 0 = no bound (default) */
 };
 
+#define CONFIG_SERVERS_MAX 256 /* of one upstream */
+
 struct config_server {
     char *text; /* the URL as written */
     struct rule_url url;
+    unsigned weight; /* 1 … 1000: its part of the requests, against the other servers'; default 1 */
+};
+
+enum config_balance {
+    CONFIG_BALANCE_LEAST_REQUESTS,
+    CONFIG_BALANCE_ROUND_ROBIN,
+    CONFIG_BALANCE_HASH, /* by the client's address, masked as client_ip says */
 };
 
 struct config_upstream {
     char *name;
     struct config_server *servers;
     size_t server_count;
-    uint64_t connections; /* open connections to all its servers, over all workers; default 256 */
-    uint64_t connect_ns;  /* default 2s */
+    enum config_balance balance; /* default least_requests */
+    uint64_t connections;        /* open connections to all its servers, over all workers; default 256 */
+    uint64_t connect_ns;         /* default 2s */
     uint64_t
         response_ns;  /* from the last byte of the request to the response head, and between its reads; default 30s */
     uint64_t idle_ns; /* an unused connection is kept this long; default 60s */

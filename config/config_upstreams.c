@@ -4,9 +4,8 @@
 
 #include <string.h>
 
-#define SERVERS_MAX 256
-#define MS          1000000ull
-#define DAY         (24 * 3600 * 1000 * MS)
+#define MS  1000000ull
+#define DAY (24 * 3600 * 1000 * MS)
 
 static const char expected_url[] = "a URL such as \"http://10.0.0.1:9000\"";
 
@@ -32,11 +31,17 @@ static void read_url(struct load *load, const struct member *member, const struc
 
 static const struct member server_list[] = {
     { .name = "url", .read = read_url },
+    { .name = "weight",
+      .read = value_unsigned,
+      .offset = offsetof(struct config_server, weight),
+      .least = 1,
+      .most = 1000 },
 };
 static const struct members server_members = MEMBERS("server", server_list);
 
 static void read_server(struct load *load, const struct document_value *value, struct config_server *server)
 {
+    server->weight = 1;
     if (value->kind == DOCUMENT_STRING) {
         read_url(load, NULL, value, server);
         return;
@@ -63,7 +68,7 @@ static void read_servers(struct load *load, const struct member *member, const s
 {
     struct config_upstream *upstream = into;
     (void)member;
-    if (!value_is_list(load, value, "a list of URLs", 1, SERVERS_MAX)) {
+    if (!value_is_list(load, value, "a list of URLs", 1, CONFIG_SERVERS_MAX)) {
         return;
     }
     upstream->servers = arena_take(&load->lasting, value->count, sizeof *upstream->servers);
@@ -95,8 +100,11 @@ static const struct member timeouts_list[] = {
 };
 static const struct members timeouts_members = MEMBERS("upstream_timeouts", timeouts_list);
 
+static const char *const ways[] = { "least_requests", "round_robin", "hash", NULL }; /* enum config_balance */
+
 static const struct member upstream_list[] = {
     { .name = "servers", .read = read_servers, .members = &server_members },
+    { .name = "balance", .read = value_choice, .offset = offsetof(struct config_upstream, balance), .words = ways },
     { .name = "connections",
       .read = value_count,
       .offset = offsetof(struct config_upstream, connections),
@@ -116,7 +124,7 @@ static void read_upstream(struct load *load, const struct document_value *value,
     if (value->kind == DOCUMENT_STRING) {
         upstream->servers = arena_take(&load->lasting, 1, sizeof *upstream->servers);
         upstream->server_count = 1;
-        read_url(load, NULL, value, upstream->servers);
+        read_server(load, value, upstream->servers);
         return;
     }
     bool clean = members_read(load, &config_upstream_members, value, "a URL, or an object with \"servers\"", upstream);

@@ -13,11 +13,9 @@ static const struct later {
 } later[] = {
     { "", "redis" },
     { "listen", "tls" },
-    { "upstream", "balance" },
     { "upstream", "health" },
     { "upstream", "retries" },
     { "upstream", "tls" },
-    { "server", "weight" },
     { "limit", "delay" },
     { "limit", "exactness" },
     { "limit", "mode" },

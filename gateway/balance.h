@@ -1,8 +1,13 @@
 /* balance: which server of an upstream takes the next request, and which are left alone for a while.
  *
- * Least requests by the power of two choices: of two servers drawn at random, the one with fewer requests in flight.
- * Nearly as even as asking all of them, and workers that act on the same counts do not all run to the same server
- * (Mitzenmacher 2001).
+ * Three ways (config: balance), each by the servers' weights:
+ *
+ *   least_requests  the power of two choices: of two servers drawn at random, the one with fewer requests in flight for
+ *                   its weight. Nearly as even as asking all of them, and workers that act on the same counts do not
+ *                   all run to the same server (Mitzenmacher 2001).
+ *   round_robin     in turn, smoothly: a, a, b, a for 3 and 1, never a, a, a, b (nginx's). Each worker for itself.
+ *   hash            the same client always goes to the same server: rendezvous hashing (Thaler and Ravishankar 1998)
+ *                   by the servers' URLs. When one goes, only its clients move; gateways of one config agree.
  *
  * Health is passive: a server that failed to accept connections several times in a row is skipped for a moment,
  * unless all are. When the moment is over one request may try it; the others see it down until that one has
@@ -12,6 +17,9 @@
  */
 #ifndef WEIR_BALANCE_H
 #define WEIR_BALANCE_H
+
+#include "check.h"
+#include "config.h"
 
 #include <assert.h>
 #include <stdalign.h>
@@ -27,14 +35,49 @@ struct balance_server {
     alignas(64) _Atomic uint32_t requests; /* in flight; the three change together, and apart from other servers' */
     _Atomic uint32_t failures;             /* to connect, since it last succeeded */
     _Atomic uint64_t down_until_ms;        /* 0: it is up */
+    uint64_t name;                         /* hash of its URL */
+    unsigned weight;                       /* ≥ 1 */
 };
 static_assert(sizeof(struct balance_server) == 64, "one cache line per server");
 
-#define BALANCE_NONE SIZE_MAX
+/* Of one upstream, for all workers. */
+struct balance {
+    enum config_balance way;
+    bool even; /* all weights are equal */
+    uint64_t weight;
+    size_t count; /* ≥ 1 */
+    struct balance_server *servers;
+};
+/* False when memory is short. */
+MUST_CHECK bool balance_init(struct balance *balance, const struct config_upstream *config);
+void balance_fini(struct balance *balance);
 
-/* An index below `count` (≥ 1) that is not `avoid` (BALANCE_NONE: none to avoid; with it count is ≥ 2). `random` is
- * the caller's generator, not 0. */
-size_t balance_choose(struct balance_server *servers, size_t count, size_t avoid, uint64_t now_ms, uint64_t *random);
+/* What one worker remembers between its choices. */
+struct balance_worker {
+    uint64_t random;  /* state of a generator, not 0 */
+    int64_t *credits; /* round_robin: what each server is owed; in sum 0 */
+};
+MUST_CHECK bool balance_worker_init(struct balance_worker *worker, const struct balance *balance, uint64_t seed);
+void balance_worker_fini(struct balance_worker *worker);
+
+/* Servers by index. All zero: none. */
+struct balance_set {
+    uint64_t bits[CONFIG_SERVERS_MAX / 64];
+    size_t count;
+};
+bool balance_set_has(const struct balance_set *set, size_t server);
+void balance_set_add(struct balance_set *set, size_t server);
+
+struct balance_ask {
+    const struct balance_set *tried; /* to be left out; not all of them */
+    uint64_t now_ms;
+    uint64_t client; /* hash: balance_hash() of whom the request is from */
+};
+
+/* An index below balance->count. */
+size_t balance_choose(struct balance *balance, struct balance_worker *worker, const struct balance_ask *ask);
+
+uint64_t balance_hash(const void *bytes, size_t length); /* the same on every gateway; not against adversaries */
 
 void balance_begin(struct balance_server *server); /* a request is given to it … */
 void balance_end(struct balance_server *server);   /* … and over */

@@ -31,14 +31,11 @@ static void wait_for_slot(struct dial *dial)
 static void choose(struct dial *dial)
 {
     struct pool *pool = dial->pool;
-    size_t avoid = BALANCE_NONE;
+    struct balance_ask ask = { .tried = &dial->tried, .now_ms = agenda_now(pool->agenda), .client = dial->client };
     if (dial->server != NULL) {
-        avoid = (size_t)(dial->server - pool->servers);
         balance_end(dial->server->balance);
     }
-    size_t chosen = balance_choose(pool->shared->servers, pool->config->server_count,
-                                   dial->moved ? avoid : BALANCE_NONE, agenda_now(pool->agenda), &pool->random);
-    dial->server = &pool->servers[chosen];
+    dial->server = &pool->servers[balance_choose(&pool->shared->balance, &pool->balance, &ask)];
     dial->attempts = 0;
     balance_begin(dial->server->balance);
 }
@@ -68,11 +65,11 @@ static void give_up(struct dial *dial, enum upstream_failure failure, const char
 /* This server is of no use to this call: another one, once, or none. */
 static void next_server(struct dial *dial, const char *detail)
 {
-    if (dial->moved || dial->pool->config->server_count == 1) {
+    balance_set_add(&dial->tried, (size_t)(dial->server - dial->pool->servers));
+    if (dial->tried.count > 1 || dial->tried.count == dial->pool->config->server_count) {
         give_up(dial, UPSTREAM_CONNECT, detail);
         return;
     }
-    dial->moved = true;
     choose(dial);
     attempt(dial);
 }
@@ -136,9 +133,9 @@ static void attempt(struct dial *dial)
     }
 }
 
-void dial_start(struct dial *dial, struct pool *pool, const struct dial_events *events)
+void dial_start(struct dial *dial, struct pool *pool, uint64_t client, const struct dial_events *events)
 {
-    *dial = (struct dial){ .events = events, .pool = pool };
+    *dial = (struct dial){ .events = events, .pool = pool, .client = client };
     choose(dial);
     if (list_is_empty(&pool->waiting)) {
         attempt(dial);
@@ -151,7 +148,7 @@ void dial_again(struct dial *dial)
 {
     CHECK(dial->wait == DIAL_NOTHING && !dial->fresh);
     dial->fresh = true;
-    dial->moved = false;
+    dial->tried = (struct balance_set){ .count = 0 };
     choose(dial);
     attempt(dial);
 }

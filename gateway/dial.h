@@ -5,7 +5,7 @@
  *     │
  *     └──► SLOT (all connections are in use) ──► NAME (no address yet) ──► CONNECT ──► on_dialed
  *            ▲                                                               │
- *            └── the server's next address, then one other server ◄──────────┴──► on_undialed
+ *            └── the server's next address, then another server ◄────────────┴──► on_undialed
  *
  * While it waits, nothing of the request has been sent.
  */
@@ -33,12 +33,13 @@ struct dial {
     enum dial_wait wait;
     struct list link; /* in pool->waiting or server->nameless */
     struct deadline deadline;
-    size_t attempts; /* failed addresses of this server */
-    bool fresh;      /* kept connections do not serve */
-    bool moved;      /* this is the other server */
+    size_t attempts;          /* failed addresses of this server */
+    bool fresh;               /* kept connections do not serve */
+    struct balance_set tried; /* servers that were of no use to this call */
+    uint64_t client;          /* balance_ask.client */
 };
 
-void dial_start(struct dial *dial, struct pool *pool, const struct dial_events *events);
+void dial_start(struct dial *dial, struct pool *pool, uint64_t client, const struct dial_events *events);
 /* Once more, on a new connection: the one it got was a stale one, and dropped. */
 void dial_again(struct dial *dial);
 /* The call is over, dialed or not. Nothing happens when it was never started or has been stopped. */

@@ -12,6 +12,7 @@
  */
 #include "exchange_state.h"
 
+#include "balance.h"
 #include "forward.h"
 #include "outcome.h"
 #include "pause.h"
@@ -147,6 +148,15 @@ static struct slice write_head(struct exchange *x)
     return (struct slice){ x->head, length };
 }
 
+/* Who counts as one client here is one for upstreams too that keep clients on their server. */
+static uint64_t client_hash(const struct exchange *x)
+{
+    const struct config_client_ip *prefixes = &config_of(x)->client_ip;
+    struct rule_ip client = x->identity.client;
+    rule_ip_mask(&client, prefixes->ipv4_prefix, prefixes->ipv6_prefix);
+    return balance_hash(client.bytes, sizeof client.bytes);
+}
+
 static enum step step_forward(struct exchange *x)
 {
     struct slice head = write_head(x);
@@ -160,6 +170,7 @@ static enum step step_forward(struct exchange *x)
         .idempotent = idempotent(x->request->method),
         .body = x->request->body,
         .content_length = x->request->content_length,
+        .client = client_hash(x),
     };
     x->forwarded_ns = worker_now_ns();
     x->call = upstream_start(x->tenure->upstreams, &request, &exchange_upstream_events, x);

@@ -2,7 +2,6 @@
 #include "pool.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <uv.h>
 
 #define LOOK_MS                                                                                                        \
@@ -10,19 +9,13 @@
 
 bool pool_shared_init(struct pool_shared *shared, const struct config_upstream *config)
 {
-    size_t size = config->server_count * sizeof(struct balance_server);
-    memset(shared, 0, sizeof *shared);
-    shared->servers = aligned_alloc(alignof(struct balance_server), size);
-    if (shared->servers == NULL) {
-        return false;
-    }
-    memset(shared->servers, 0, size);
-    return true;
+    atomic_init(&shared->open, 0);
+    return balance_init(&shared->balance, config);
 }
 
 void pool_shared_fini(struct pool_shared *shared)
 {
-    free(shared->servers);
+    balance_fini(&shared->balance);
 }
 
 static uint64_t ms_of(uint64_t ns)
@@ -35,7 +28,7 @@ static void init_server(struct pool *pool, size_t i, void (*on_name)(struct reso
     struct pool_server *server = &pool->servers[i];
     server->pool = pool;
     server->config = &pool->config->servers[i];
-    server->balance = &pool->shared->servers[i];
+    server->balance = &pool->shared->balance.servers[i];
     list_init(&server->idle);
     list_init(&server->nameless);
     resolve_init(&server->resolve, pool->home->loop, server->config->url.host, server->config->url.port, on_name);
@@ -46,13 +39,14 @@ bool pool_init(struct pool *pool, const struct config_upstream *config, struct p
                void (*on_name)(struct resolve *resolve))
 {
     *pool = (struct pool){ .config = config, .shared = shared, .workers = workers, .home = home, .agenda = agenda };
-    pool->random = uv_hrtime() ^ (uintptr_t)pool;
-    pool->random += pool->random == 0; /* the generator's one fixed point */
     list_init(&pool->waiting);
     deadline_list_init(&pool->connects, ms_of(config->connect_ns));
     deadline_list_init(&pool->responses, ms_of(config->response_ns));
     deadline_list_init(&pool->idles, ms_of(config->idle_ns));
     deadline_list_init(&pool->looks, LOOK_MS);
+    if (!balance_worker_init(&pool->balance, &shared->balance, uv_hrtime() ^ (uintptr_t)pool)) {
+        return false;
+    }
     pool->servers = calloc(config->server_count, sizeof *pool->servers);
     for (size_t i = 0; pool->servers != NULL && i < config->server_count; i++) {
         init_server(pool, i, on_name);
@@ -62,6 +56,7 @@ bool pool_init(struct pool *pool, const struct config_upstream *config, struct p
 
 void pool_fini(struct pool *pool)
 {
+    balance_worker_fini(&pool->balance);
     if (pool->servers == NULL) {
         return;
     }

@@ -19,7 +19,7 @@
 /* Of one upstream, for all workers. */
 struct pool_shared {
     alignas(64) _Atomic uint64_t open; /* connections, also those being opened */
-    alignas(64) struct balance_server *servers;
+    alignas(64) struct balance balance;
 };
 /* False when memory is short. */
 bool pool_shared_init(struct pool_shared *shared, const struct config_upstream *config);
@@ -44,7 +44,7 @@ struct pool {
     struct list waiting;         /* dials that wait for a connection to become free, the first first */
     struct deadline_list connects, responses, idles, looks;
     struct deadline look; /* set while dials wait: other workers do not tell when they free a slot */
-    uint64_t random;
+    struct balance_worker balance;
     uint64_t open, idle, connects_made, reused, failures;
 };
 

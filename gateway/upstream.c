@@ -398,7 +398,7 @@ struct upstream_call *upstream_start(struct upstreams *upstreams, const struct u
     call->user = user;
     outbound_init(&call->outbound, request);
     list_append(&upstreams->calls, &call->link);
-    dial_start(&call->dial, pool_of(call), &dial_events);
+    dial_start(&call->dial, pool_of(call), request->client, &dial_events);
     return call;
 }
 

@@ -61,6 +61,7 @@ struct upstream_request {
     bool upgrade;            /* the head asks for another protocol; never with a body */
     enum request_body body;  /* how upstream_send() is framed: as is, or as chunks */
     uint64_t content_length; /* REQUEST_LENGTH: as announced; a body of another length fails the call */
+    uint64_t client;         /* balance_hash() of whom it is from; only upstreams that balance by it look */
 };
 
 #define UPSTREAM_QUEUE_MAX (256 * 1024) /* bytes waiting to be written before the caller should pause */

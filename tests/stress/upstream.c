@@ -189,6 +189,7 @@ static void workers_share_a_bound_and_none_starves(void **state)
     close(dead);
     for (size_t i = 0; i < 3; i++) {
         strcpy(servers[i].url.host, "127.0.0.1");
+        servers[i].weight = 1;
     }
     struct config_upstream upstream = { .servers = servers,
                                         .server_count = 3,

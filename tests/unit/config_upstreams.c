@@ -10,7 +10,8 @@ static void an_upstream_is_a_url_or_an_object(void **state)
     struct config *config =
         load_between(before,
                      "\"upstreams\": { \"short\": \"http://a\", \"long\": { \"servers\": [\"http://b:1\", "
-                     "{ \"url\": \"http://[::1]:2/\" }], \"connections\": 7, \"timeouts\": { \"connect\": \"1s\", "
+                     "{ \"url\": \"http://[::1]:2/\", \"weight\": 3 }], \"balance\": \"hash\", \"connections\": 7, "
+                     "\"timeouts\": { \"connect\": \"1s\", "
                      "\"response\": \"3s\", \"idle\": \"4s\" } } }",
                      after);
     assert_int_equal(config->upstream_count, 2);
@@ -20,6 +21,8 @@ static void an_upstream_is_a_url_or_an_object(void **state)
     assert_string_equal(plain->servers[0].text, "http://a");
     assert_string_equal(plain->servers[0].url.host, "a");
     assert_int_equal(plain->connections, 256);
+    assert_int_equal(plain->servers[0].weight, 1);
+    assert_int_equal(plain->balance, CONFIG_BALANCE_LEAST_REQUESTS);
     assert_int_equal(plain->connect_ns, 2 * NS_PER_S);
     assert_int_equal(plain->response_ns, 30 * NS_PER_S);
     assert_int_equal(plain->idle_ns, 60 * NS_PER_S);
@@ -27,6 +30,9 @@ static void an_upstream_is_a_url_or_an_object(void **state)
     assert_string_equal(full->servers[1].text, "http://[::1]:2/");
     assert_string_equal(full->servers[1].url.host, "::1");
     assert_int_equal(full->servers[1].url.port, 2);
+    assert_int_equal(full->servers[0].weight, 1);
+    assert_int_equal(full->servers[1].weight, 3);
+    assert_int_equal(full->balance, CONFIG_BALANCE_HASH);
     assert_int_equal(full->connections, 7);
     assert_int_equal(full->connect_ns, NS_PER_S);
     assert_int_equal(full->response_ns, 3 * NS_PER_S);
@@ -55,6 +61,10 @@ static void an_upstream_that_cannot_be_reached_is_refused(void **state)
           "expected a URL such as" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://b\", \"http://a\", \"http://B:80/\"] } }",
           "2:59 upstreams.a.servers[2]", "this is the same server as servers[0]" },
+        { "\"upstreams\": { \"a\": { \"servers\": [{ \"url\": \"http://a\", \"weight\": 0 }] } }",
+          "2:66 upstreams.a.servers[0].weight", "from 1 to 1000, found the number 0" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"balance\": \"random\" } }",
+          "2:59 upstreams.a.balance", "expected \"least_requests\", \"round_robin\" or \"hash\", found \"random\"" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"connections\": 0 } }",
           "2:63 upstreams.a.connections", "from 1 to 1000000, found the number 0" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"timeouts\": { \"read\": \"1s\" } } }",

@@ -64,6 +64,7 @@ static void add_server(const char *host, uint16_t port)
     server->text = world.urls[i];
     snprintf(server->url.host, sizeof server->url.host, "%s", host);
     server->url.port = port;
+    server->weight = 1;
 }
 
 static struct origin *given_an_origin(const struct act *script)
