@@ -58,6 +58,7 @@ struct config_upstream {
     struct config_server *servers;
     size_t server_count;
     enum config_balance balance; /* default least_requests */
+    unsigned retries;            /* other servers tried when one cannot be connected to; default 1 */
     uint64_t connections;        /* open connections to all its servers, over all workers; default 256 */
     uint64_t connect_ns;         /* default 2s */
     uint64_t

@@ -105,6 +105,11 @@ static const char *const ways[] = { "least_requests", "round_robin", "hash", NUL
 static const struct member upstream_list[] = {
     { .name = "servers", .read = read_servers, .members = &server_members },
     { .name = "balance", .read = value_choice, .offset = offsetof(struct config_upstream, balance), .words = ways },
+    { .name = "retries",
+      .read = value_unsigned,
+      .offset = offsetof(struct config_upstream, retries),
+      .least = 0,
+      .most = CONFIG_SERVERS_MAX - 1 },
     { .name = "connections",
       .read = value_count,
       .offset = offsetof(struct config_upstream, connections),
@@ -117,6 +122,7 @@ const struct members config_upstream_members = MEMBERS("upstream", upstream_list
 static void read_upstream(struct load *load, const struct document_value *value, struct config_upstream *upstream)
 {
     *upstream = (struct config_upstream){ .name = arena_copy(&load->lasting, value->name, strlen(value->name)),
+                                          .retries = 1,
                                           .connections = 256,
                                           .connect_ns = 2000 * MS,
                                           .response_ns = 30000 * MS,

@@ -14,7 +14,6 @@ static const struct later {
     { "", "redis" },
     { "listen", "tls" },
     { "upstream", "health" },
-    { "upstream", "retries" },
     { "upstream", "tls" },
     { "limit", "delay" },
     { "limit", "exactness" },

@@ -62,12 +62,13 @@ static void give_up(struct dial *dial, enum upstream_failure failure, const char
     dial->events->on_undialed(dial, failure, detail);
 }
 
-/* This server is of no use to this call: another one, once, or none. */
-static void next_server(struct dial *dial, const char *detail)
+/* This server is of no use to this call: another one, or none. */
+static void next_server(struct dial *dial, enum upstream_failure failure, const char *detail)
 {
+    const struct config_upstream *config = dial->pool->config;
     balance_set_add(&dial->tried, (size_t)(dial->server - dial->pool->servers));
-    if (dial->tried.count > 1 || dial->tried.count == dial->pool->config->server_count) {
-        give_up(dial, UPSTREAM_CONNECT, detail);
+    if (dial->tried.count > config->retries || dial->tried.count == config->server_count) {
+        give_up(dial, failure, detail);
         return;
     }
     choose(dial);
@@ -83,7 +84,7 @@ static void next_address(struct dial *dial, const char *detail)
     }
     balance_failed(server->balance, agenda_now(dial->pool->agenda));
     resolve_again(&server->resolve);
-    next_server(dial, detail);
+    next_server(dial, UPSTREAM_CONNECT, detail);
 }
 
 /* All slots are taken: whatever is idle makes room, in this worker; else wait. */
@@ -209,14 +210,16 @@ static void expire(struct dial *dial)
         give_up(dial, UPSTREAM_BUSY, "no connection to the upstream became free in time");
         break;
     case DIAL_NAME:
-        give_up(dial, UPSTREAM_CONNECT, "the upstream's name was not resolved in time");
+        stop_waiting(dial);
+        next_server(dial, UPSTREAM_CONNECT, "the upstream's name was not resolved in time");
         break;
     case DIAL_CONNECT:
+        stop_waiting(dial);
         dial->uplink->dial = NULL;
         pool_drop(&dial->uplink);
         balance_failed(dial->server->balance, agenda_now(dial->pool->agenda));
         resolve_again(&dial->server->resolve);
-        give_up(dial, UPSTREAM_CONNECT_TIMEOUT, "the upstream did not accept the connection in time");
+        next_server(dial, UPSTREAM_CONNECT_TIMEOUT, "the upstream did not accept the connection in time");
         break;
     case DIAL_NOTHING:
         break;

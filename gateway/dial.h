@@ -1,11 +1,12 @@
 /* dial: gets one call a connection: chooses a server, takes a kept connection or opens one, waits for its turn, its
- * address, its answer, and tries the next address or another server when one fails; all within the connect timeout.
+ * address, its answer, and tries the next address, then other servers (config: retries) when one fails; all within the
+ * connect timeout, of which a server that did not answer has used up its own: the next one has another.
  *
  *   start ──► kept connection at hand ─────────────────────────────────────────────► on_dialed
  *     │
  *     └──► SLOT (all connections are in use) ──► NAME (no address yet) ──► CONNECT ──► on_dialed
  *            ▲                                                               │
- *            └── the server's next address, then another server ◄────────────┴──► on_undialed
+ *            └── the server's next address, then other servers ◄─────────────┴──► on_undialed
  *
  * While it waits, nothing of the request has been sent.
  */

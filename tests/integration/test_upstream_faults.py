@@ -358,6 +358,47 @@ class Restarting(Faults):
             self.assertEqual(weir.http("POST" if i % 2 else "GET", "/", b"x").status, 200)
         self.assertEqual(len(alive.requests), 50)
 
+    def test_given_no_retries_then_a_dead_server_is_an_answer(self):
+        dead, alive = self.origin(), self.origin()
+        dead.stop()
+        weir = self.gateway(dead, alive, upstream={"retries": 0, "balance": "round_robin"}, workers=1)
+        self.assertEqual(sorted(weir.get("/").status for _ in range(6)), [200] * 3 + [502] * 3)
+        self.assertEqual([weir.get("/").status for _ in range(5)], [200] * 5)  # three in a row: it is down
+
+    def test_given_retries_then_so_many_dead_servers_are_passed_over(self):
+        origins = [self.origin() for _ in range(5)]
+        for dead in origins[:4]:
+            dead.stop()
+        weir = self.gateway(*origins, upstream={"retries": 4})
+        for i in range(40):
+            self.assertEqual(weir.http("POST" if i % 2 else "GET", "/", b"x").status, 200)
+        self.assertEqual(len(origins[4].requests), 40)
+
+    def test_given_a_server_that_does_not_accept_then_another_is_tried_at_the_connect_timeout(self):
+        nobody, alive = Nobody(), self.origin()
+        self.addCleanup(nobody.stop)
+        weir = self.gateway(nobody, alive, upstream={"timeouts": {"connect": "200ms"}, "balance": "round_robin"}, workers=1)
+        began, body = time.monotonic(), b"x" * 100_000
+        for _ in range(10):
+            self.assertEqual(weir.http("POST", "/", body).status, 200)
+        self.assertLess(time.monotonic() - began, 1.5 * harness.SLOW)  # three times 200 ms, then it is down and tried once a second
+        self.assertEqual([request.body_length for request in alive.requests], [len(body)] * 10)
+
+    def test_given_two_that_do_not_accept_then_504_at_twice_the_connect_timeout(self):
+        nobodies = [Nobody(), Nobody()]
+        for nobody in nobodies:
+            self.addCleanup(nobody.stop)
+        weir = self.gateway(*nobodies, upstream={"timeouts": {"connect": "200ms"}})
+        self.problem(self.timed(weir, 0.38, 0.7, "GET", "/"), 504)
+
+    def test_given_a_server_that_answers_an_error_or_dies_then_no_other_is_tried(self):
+        dying, other = self.origin(), self.origin()
+        weir = self.gateway(dying, other, upstream={"retries": 1, "balance": "round_robin"}, workers=1)
+        dying.on("/", CLOSE)
+        self.assertEqual(sorted(weir.http("POST", "/", b"x").status for _ in range(4)), [200, 200, 502, 502])
+        dying.on("/", reply(503))
+        self.assertEqual(sorted(weir.get("/").status for _ in range(4)), [200, 200, 503, 503])
+
     def test_given_two_servers_when_one_dies_then_all_requests_pass(self):
         one, other = self.origin(), self.origin()
         weir = self.gateway(one, other)

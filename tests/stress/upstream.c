@@ -193,6 +193,7 @@ static void workers_share_a_bound_and_none_starves(void **state)
     }
     struct config_upstream upstream = { .servers = servers,
                                         .server_count = 3,
+                                        .retries = 1,
                                         .connections = CONNECTIONS,
                                         .connect_ns = 30 * SECOND,
                                         .response_ns = 30 * SECOND,

@@ -7,13 +7,13 @@ static const char after[] = "}";
 static void an_upstream_is_a_url_or_an_object(void **state)
 {
     (void)state;
-    struct config *config =
-        load_between(before,
-                     "\"upstreams\": { \"short\": \"http://a\", \"long\": { \"servers\": [\"http://b:1\", "
-                     "{ \"url\": \"http://[::1]:2/\", \"weight\": 3 }], \"balance\": \"hash\", \"connections\": 7, "
-                     "\"timeouts\": { \"connect\": \"1s\", "
-                     "\"response\": \"3s\", \"idle\": \"4s\" } } }",
-                     after);
+    struct config *config = load_between(
+        before,
+        "\"upstreams\": { \"short\": \"http://a\", \"long\": { \"servers\": [\"http://b:1\", "
+        "{ \"url\": \"http://[::1]:2/\", \"weight\": 3 }], \"balance\": \"hash\", \"retries\": 0, \"connections\": 7, "
+        "\"timeouts\": { \"connect\": \"1s\", "
+        "\"response\": \"3s\", \"idle\": \"4s\" } } }",
+        after);
     assert_int_equal(config->upstream_count, 2);
     const struct config_upstream *plain = &config->upstreams[0], *full = &config->upstreams[1];
     assert_string_equal(plain->name, "short");
@@ -23,6 +23,7 @@ static void an_upstream_is_a_url_or_an_object(void **state)
     assert_int_equal(plain->connections, 256);
     assert_int_equal(plain->servers[0].weight, 1);
     assert_int_equal(plain->balance, CONFIG_BALANCE_LEAST_REQUESTS);
+    assert_int_equal(plain->retries, 1);
     assert_int_equal(plain->connect_ns, 2 * NS_PER_S);
     assert_int_equal(plain->response_ns, 30 * NS_PER_S);
     assert_int_equal(plain->idle_ns, 60 * NS_PER_S);
@@ -33,6 +34,7 @@ static void an_upstream_is_a_url_or_an_object(void **state)
     assert_int_equal(full->servers[0].weight, 1);
     assert_int_equal(full->servers[1].weight, 3);
     assert_int_equal(full->balance, CONFIG_BALANCE_HASH);
+    assert_int_equal(full->retries, 0);
     assert_int_equal(full->connections, 7);
     assert_int_equal(full->connect_ns, NS_PER_S);
     assert_int_equal(full->response_ns, 3 * NS_PER_S);
@@ -65,6 +67,8 @@ static void an_upstream_that_cannot_be_reached_is_refused(void **state)
           "2:66 upstreams.a.servers[0].weight", "from 1 to 1000, found the number 0" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"balance\": \"random\" } }",
           "2:59 upstreams.a.balance", "expected \"least_requests\", \"round_robin\" or \"hash\", found \"random\"" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"retries\": -1 } }", "2:59 upstreams.a.retries",
+          "from 0 to 255, found the number -1" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"connections\": 0 } }",
           "2:63 upstreams.a.connections", "from 1 to 1000000, found the number 0" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"timeouts\": { \"read\": \"1s\" } } }",

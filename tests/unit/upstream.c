@@ -16,13 +16,15 @@
 
 #define OK_HI "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
-/* The world: a loop, up to two origins, one upstream over them, a worker or two. */
+#define SERVERS 4
+
+/* The world: a loop, up to four origins, one upstream over them, a worker or two. */
 
 static struct world {
     uv_loop_t loop;
-    struct origin origins[2];
-    struct config_server servers[2];
-    char urls[2][64];
+    struct origin origins[SERVERS];
+    struct config_server servers[SERVERS];
+    char urls[SERVERS][64];
     struct config_upstream upstream;
     struct config config;
     struct upstream_shared *shared;
@@ -48,6 +50,7 @@ static int begin(void **state)
     uv_timer_start(&world.patience, on_patience, PATIENCE_MS, 0);
     world.upstream = (struct config_upstream){ .name = (char *)(uintptr_t) "api",
                                                .servers = world.servers,
+                                               .retries = 1,
                                                .connections = 8,
                                                .connect_ns = 60000 * MS,
                                                .response_ns = 60000 * MS,
@@ -100,13 +103,13 @@ static int end(void **state)
     if (world.shared != NULL) {
         upstream_shared_destroy(&world.shared);
     }
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < SERVERS; i++) {
         origin_stop(&world.origins[i]);
     }
     uv_close((uv_handle_t *)&world.patience, NULL);
     uv_close((uv_handle_t *)&world.wait, NULL);
     int alive = uv_run(&world.loop, UV_RUN_DEFAULT);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < SERVERS; i++) {
         origin_free(&world.origins[i]);
     }
     return alive != 0 || uv_loop_close(&world.loop) != 0; /* nothing is left open */
@@ -596,6 +599,37 @@ static void another_server_is_tried(void **state)
     }
     assert_int_equal(usage().connects, 12);
     assert_int_equal(usage().failures, 0);
+}
+
+static void as_many_others_are_tried_as_retries_say(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned retries;
+        const char *story;
+    } cases[] = {
+        { 0, "fail connect" }, { 2, "fail connect" }, { 3, "head 200, body, end" }, { 9, "head 200, body, end" }
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct probe p = { 0 };
+        for (int dead = 1; dead < SERVERS; dead++) {
+            given_a_dead_server();
+        }
+        given_an_origin(SCRIPT(HEAD, READ(2), SAY(OK_HI)));
+        world.upstream.retries = cases[i].retries;
+        world.upstream.balance = CONFIG_BALANCE_ROUND_ROBIN;
+        for (size_t dead = 0; dead < SERVERS - 1; dead++) {
+            world.servers[dead].weight = 1000; /* the one that lives is the last choice */
+        }
+        given_a_worker();
+        start(&p, post(2));
+        assert_true(give(&p, "ab", 2));
+        finish(&p);
+        run_until(p.over);
+        assert_string_equal(p.story, cases[i].story);
+        assert_int_equal(end(state), 0);
+        begin(state);
+    }
 }
 
 static void two_dead_servers_are_one_failure(void **state)
@@ -1500,6 +1534,7 @@ int main(void)
         STORY(a_dead_server_refuses),
         STORY(nothing_is_sent_in_the_clear_to_a_server_that_wants_tls),
         STORY(another_server_is_tried),
+        STORY(as_many_others_are_tried_as_retries_say),
         STORY(two_dead_servers_are_one_failure),
         STORY(an_origin_that_does_not_accept_is_given_the_connect_timeout),
         STORY(an_origin_that_does_not_answer_is_given_the_response_timeout),
