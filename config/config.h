@@ -13,9 +13,16 @@
 
 #include <stdio.h>
 
+struct config_certificate { /* files, PEM, seen from the directory of the config */
+    char *certificate;      /* and what leads from it to its root */
+    char *key;
+};
+
 struct config_listen {
     char *text; /* as written, for messages */
     struct rule_address address;
+    struct config_certificate *certificates; /* the first is for clients that name no other host */
+    size_t certificate_count;                /* 0: no TLS */
 };
 
 struct config_client_ip {

@@ -1,15 +1,17 @@
 /* config_clients: the side that faces clients: where weir listens, whom it believes, how long it waits, how much it
  * holds. */
+#include "config_file.h"
 #include "sections.h"
 #include "values.h"
 
 #include <string.h>
 
-#define LISTENS_MAX  64
-#define NETWORKS_MAX 65536 /* the address list of a large content network is a few thousand */
-#define MS           1000000ull
-#define HOUR         (3600 * 1000 * MS)
-#define DAY          (24 * HOUR)
+#define LISTENS_MAX      64
+#define CERTIFICATES_MAX 64    /* of one listener: each handshake looks through their names */
+#define NETWORKS_MAX     65536 /* the address list of a large content network is a few thousand */
+#define MS               1000000ull
+#define HOUR             (3600 * 1000 * MS)
+#define DAY              (24 * HOUR)
 
 /* ---- listen ------------------------------------------------------------------------------------------------------ */
 
@@ -20,8 +22,63 @@ static void read_address(struct load *load, const struct member *member, const s
     (void)value_address(load, value, &listen->address, &listen->text);
 }
 
+/* The path of a file that can be read now. What is in it is judged by who knows TLS (gateway/tls.c). */
+static void read_file_path(struct load *load, const struct member *member, const struct document_value *value,
+                           void *into)
+{
+    if (!value_is(load, value, DOCUMENT_STRING, "the path of a PEM file")) {
+        return;
+    }
+    char *path = config_file_beside(&load->lasting, load->config->path, value->text);
+    const char *problem = config_file_check(&load->scratch, path);
+    if (problem != NULL) {
+        value_refuse(load, value, problem);
+        return;
+    }
+    *(char **)((char *)into + member->offset) = path;
+}
+
+static const struct member tls_list[] = {
+    { .name = "certificate", .read = read_file_path, .offset = offsetof(struct config_certificate, certificate) },
+    { .name = "key", .read = read_file_path, .offset = offsetof(struct config_certificate, key) },
+};
+const struct members config_tls_members = MEMBERS("tls", tls_list);
+
+static void read_certificate(struct load *load, const struct document_value *value, struct config_certificate *pair)
+{
+    if (!members_read(load, &config_tls_members, value, "an object with \"certificate\" and \"key\"", pair)) {
+        return;
+    }
+    for (size_t i = 0; i < config_tls_members.count; i++) {
+        const char *name = config_tls_members.list[i].name;
+        if (document_member(value, name) == NULL) {
+            config_errors_at(&load->faults, value, "\"%s\" is missing: the path of a PEM file", name);
+        }
+    }
+}
+
+static void read_tls(struct load *load, const struct member *member, const struct document_value *value, void *into)
+{
+    struct config_listen *listen = into;
+    (void)member;
+    if (value->kind != DOCUMENT_LIST) {
+        listen->certificates = arena_take(&load->lasting, 1, sizeof *listen->certificates);
+        listen->certificate_count = 1;
+        read_certificate(load, value, listen->certificates);
+        return;
+    }
+    if (!value_is_list(load, value, "a list of certificates", 1, CERTIFICATES_MAX)) {
+        return;
+    }
+    listen->certificates = arena_take(&load->lasting, value->count, sizeof *listen->certificates);
+    for (const struct document_value *item = value->first; item != NULL; item = item->next) {
+        read_certificate(load, item, &listen->certificates[listen->certificate_count++]);
+    }
+}
+
 static const struct member listen_list[] = {
     { .name = "address", .read = read_address },
+    { .name = "tls", .read = read_tls, .members = &config_tls_members },
 };
 const struct members config_listen_members = MEMBERS("listen", listen_list);
 

@@ -80,6 +80,17 @@ char *config_file_read(struct arena *arena, const char *path, size_t most, size_
     return NULL;
 }
 
+const char *config_file_check(struct arena *arena, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    struct stat status;
+    int error = fd >= 0 && fstat(fd, &status) == 0 ? 0 : errno;
+    if (fd >= 0) {
+        close(fd); /* before the arena may jump */
+    }
+    return error != 0 ? arena_print(arena, "cannot open it: %s", strerror(error)) : unfit(&status);
+}
+
 char *config_file_beside(struct arena *arena, const char *beside, const char *name)
 {
     const char *slash = strrchr(beside, '/');

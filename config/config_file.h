@@ -8,6 +8,9 @@
  * regular file of at most `most` bytes. Never blocks on a FIFO or a device. */
 char *config_file_read(struct arena *arena, const char *path, size_t most, size_t *length, const char **problem);
 
+/* NULL when the path names a regular file that can be opened; else a sentence. Reads nothing. */
+const char *config_file_check(struct arena *arena, const char *path);
+
 /* `name` as seen from the directory of the file `beside`; absolute names as they are. */
 char *config_file_beside(struct arena *arena, const char *beside, const char *name);
 

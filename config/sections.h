@@ -8,8 +8,8 @@
 extern const struct members config_members;
 
 /* Tables of objects. */
-extern const struct members config_listen_members, config_client_ip_members, config_timeouts_members,
-    config_sizes_members;
+extern const struct members config_listen_members, config_tls_members, config_client_ip_members,
+    config_timeouts_members, config_sizes_members;
 extern const struct members config_upstream_members;
 extern const struct members config_limit_members;
 extern const struct members config_route_members;

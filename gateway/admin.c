@@ -245,7 +245,7 @@ struct admin *admin_start(struct generation *generation, int listen_fd, const ch
                                    .body_ns = 10000000000u,
                                    .idle_ns = 65000000000u,
                                    .connections = ADMIN_CONNECTIONS + 16 };
-    admin->front = front_create(&admin->loop, listen_fd, &limits, &admin_handler, admin, why);
+    admin->front = front_create(&admin->loop, listen_fd, NULL, &limits, &admin_handler, admin, why);
     bool started = admin->front != NULL && pthread_create(&admin->thread, NULL, serve, admin) == 0;
     if (!started) {
         close_all(admin);

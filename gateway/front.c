@@ -215,7 +215,7 @@ static struct request_problem read_head(struct front_request *r, const char *met
     request->version = (struct slice){ version, strlen(version) };
     request->target = (struct slice){ r->target, strlen(r->target) };
     request->peer = r->connection->peer;
-    request->tls = false;
+    request->tls = r->connection->tls != NULL;
     request->field_count = 0;
     MHD_get_connection_values_n(r->mhd, MHD_HEADER_KIND, on_field, request);
     if (request->field_count > REQUEST_FIELDS_MAX) {
@@ -514,10 +514,15 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **sock
         connection->refused = front->draining || !front->handler->on_connection(front->owner, &connection->peer, 1);
         if (connection->refused) {
             front_shut(connection);
+        } else if (front->tls != NULL) {
+            connection->tls = tls_hold(front->tls);
+            connection->tls_session = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
+            tls_begin(connection->tls, connection->tls_session);
         }
         return;
     }
     struct connection *connection = *socket_context;
+    tls_drop(&connection->tls); /* the library has freed the session */
     front->connections--;
     if (!connection->refused) {
         (void)front->handler->on_connection(front->owner, &connection->peer, -1);
@@ -548,8 +553,15 @@ static uint64_t longest_silence_ns(const struct front_limits *limits)
 
 bool front_library_start(struct front *front, int listen_fd, int *epoll_fd)
 {
+    const struct MHD_OptionItem tls[] = { { MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES },
+                                          { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls_no_certificate() },
+                                          { MHD_OPTION_TLS_NO_ALPN, 1, NULL },
+                                          { MHD_OPTION_END, 0, NULL } };
+    const struct MHD_OptionItem *none = &tls[sizeof tls / sizeof tls[0] - 1];
     front->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_TURBO, 0, NULL, NULL, on_access, front,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_TURBO |
+            (front->tls != NULL ? (unsigned)MHD_USE_TLS : 0),
+        0, NULL, NULL, on_access, front, MHD_OPTION_ARRAY, front->tls != NULL ? tls : none,
         MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
         MHD_OPTION_URI_LOG_CALLBACK, on_target, front, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection, front,

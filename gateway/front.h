@@ -23,6 +23,7 @@
 #include "request.h"
 
 struct uv_loop_s;
+struct tls;
 struct front;         /* one listener of one worker */
 struct front_request; /* the front's half of one request */
 
@@ -58,9 +59,11 @@ struct front_limits {
     unsigned connections; /* of this front */
 };
 
-/* `listen_fd` is bound and listening; the front closes it. NULL and a sentence in *why on failure. */
-struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct front_limits *limits,
+/* `listen_fd` is bound and listening; the front closes it. `tls`: held by the front; NULL: plain HTTP. NULL and a sentence in *why on failure. */
+struct front *front_create(struct uv_loop_s *loop, int listen_fd, struct tls *tls, const struct front_limits *limits,
                            const struct front_handler *handler, void *owner, const char **why);
+/* Connections that begin from now on get other certificates. Only of a front that was created with some. */
+void front_renew_tls(struct front *front, struct tls *tls);
 /* Lets the library run if anything happened since the last call. The owner of the loop calls it once per turn, after everything else of the turn and once
  * more before the loop sleeps (a uv_check and a uv_prepare). */
 void front_turn(struct front *front);

@@ -65,7 +65,9 @@ void front_answer_early(struct front_request *r, const struct front_answer *answ
     int fd = r->connection->fd;
     /* The socket has room: what was said before on this connection has been read, or this request would not be here. What does
      * not fit all the same is missing visibly. */
-    ssize_t sent = head.at != NULL ? sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) : -1;
+    ssize_t sent = head.at == NULL              ? -1
+                   : r->connection->tls != NULL ? tls_send_last(r->connection->tls_session, parts, 2)
+                                                : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     r->early = true;
     r->sent_bytes = sent > (ssize_t)head.length ? (size_t)sent - head.length : 0;
     if (sent < 0) {

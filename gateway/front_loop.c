@@ -247,7 +247,7 @@ static void start_handles(struct front *front, struct uv_loop_s *loop, int epoll
     uv_timer_start(&front->handles->tick, on_tick, TICK_MS, TICK_MS);
 }
 
-struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct front_limits *limits,
+struct front *front_create(struct uv_loop_s *loop, int listen_fd, struct tls *tls, const struct front_limits *limits,
                            const struct front_handler *handler, void *owner, const char **why)
 {
     struct with_handles {
@@ -261,6 +261,7 @@ struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct f
     }
     struct front *front = &whole->front;
     front->handles = &whole->handles;
+    front->tls = tls_hold(tls);
     front->limits = *limits;
     front->handler = handler;
     front->owner = owner;
@@ -273,12 +274,20 @@ struct front *front_create(struct uv_loop_s *loop, int listen_fd, const struct f
     int epoll_fd;
     if (front->leaver == NULL || !front_library_start(front, listen_fd, &epoll_fd)) {
         leaver_destroy(&front->leaver);
+        tls_drop(&front->tls);
         close(listen_fd);
         free(front);
         return NULL;
     }
     start_handles(front, loop, epoll_fd);
     return front;
+}
+
+void front_renew_tls(struct front *front, struct tls *tls)
+{
+    CHECK(front->tls != NULL && tls != NULL);
+    tls_drop(&front->tls);
+    front->tls = tls_hold(tls);
 }
 
 int front_drain(struct front *front, bool close_idle)
@@ -333,6 +342,7 @@ void front_destroy(struct front **destroyed)
     front_library_stop(front); /* on_completed for each that is left */
     CHECK(front->active == 0);
     leaver_destroy(&front->leaver);
+    tls_drop(&front->tls);
     uv_handle_t *handles[] = { (uv_handle_t *)&front->handles->poll, (uv_handle_t *)&front->handles->idle,
                                (uv_handle_t *)&front->handles->tick, (uv_handle_t *)&front->handles->unblock };
     for (size_t i = 0; i < sizeof handles / sizeof handles[0]; i++) {

@@ -5,6 +5,7 @@
 #include "deadline.h"
 #include "front.h"
 #include "leaver.h"
+#include "tls.h"
 
 #define SCRATCH_INLINE 1024 /* holds target and normalised path of nearly all requests */
 enum park { PARK_NOT, PARK_BLOCKED, PARK_SUSPENDED };
@@ -16,6 +17,8 @@ struct connection {
     bool shut; /* front_shut() */
     bool kept; /* a request has ended on it */
     struct rule_ip peer;
+    struct tls *tls;          /* held; NULL: plain, or refused */
+    void *tls_session;        /* the library's, as tls.h takes it */
     struct deadline deadline; /* in front.heads until a head is whole, in front.idles between requests */
 };
 
@@ -48,6 +51,7 @@ struct front {
     struct front_handles *handles; /* on the loop: front_loop.c's own */
     struct MHD_Daemon *daemon;
     struct leaver *leaver;
+    struct tls *tls; /* held, for connections to come; NULL: plain */
     struct front_limits limits;
     const struct front_handler *handler;
     void *owner;

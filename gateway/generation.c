@@ -24,6 +24,22 @@ static struct limiter *connection_limiter(const struct config *config, const str
                             : limiter_create(rules, 2, keys, secret);
 }
 
+/* NULL and a sentence in *why. */
+static struct tls **create_tls(const struct config *config, const char **why)
+{
+    struct tls **tls = calloc(config->listen_count, sizeof(struct tls *));
+    for (size_t i = 0; tls != NULL && i < config->listen_count; i++) {
+        if (config->listens[i].certificate_count > 0 && (tls[i] = tls_create(&config->listens[i], why)) == NULL) {
+            while (i-- > 0) {
+                tls_drop(&tls[i]);
+            }
+            free(tls);
+            return NULL;
+        }
+    }
+    return tls;
+}
+
 static bool build(struct generation *generation, unsigned workers, struct generation *previous, uint64_t now_ns,
                   const char **why)
 {
@@ -37,6 +53,10 @@ static bool build(struct generation *generation, unsigned workers, struct genera
     generation->connections = connection_limiter(config, previous);
     if (generation->routes == NULL || generation->policies == NULL || generation->admit == NULL ||
         generation->metrics == NULL || generation->upstreams == NULL || generation->connections == NULL) {
+        return false;
+    }
+    generation->tls = create_tls(config, why);
+    if (generation->tls == NULL) {
         return false;
     }
     generation->log = log_create(config, workers, why);
@@ -83,6 +103,10 @@ void generation_destroy(struct generation **destroyed, const struct generation *
     admit_destroy(&generation->admit);
     reply_policies_destroy(&generation->policies);
     routes_destroy(&generation->routes);
+    for (size_t i = 0; generation->tls != NULL && i < generation->config->listen_count; i++) {
+        tls_drop(&generation->tls[i]);
+    }
+    free(generation->tls);
     config_free(&generation->config);
     free(generation);
 }

@@ -15,6 +15,7 @@
 #include "metrics.h"
 #include "reply.h"
 #include "route.h"
+#include "tls.h"
 #include "upstream.h"
 
 /* What is the process's, whichever generation serves. */
@@ -25,6 +26,7 @@ struct generation_process {
 struct generation {
     struct generation_process *process; /* borrowed */
     struct config *config;
+    struct tls **tls; /* of each of config.listens; NULL: plain */
     struct routes *routes;
     struct reply_policies *policies;
     struct admit *admit;

@@ -4,6 +4,7 @@
 #include "front.h"
 #include "health.h"
 #include "server.h"
+#include "tls.h"
 #include "version.h"
 
 #include <errno.h>
@@ -93,6 +94,12 @@ static int command_check(int argc, char **argv)
 {
     int code = 0;
     struct config *config = load(argc, argv, "check", &code);
+    const char *bad = config != NULL ? tls_check(config) : NULL;
+    if (bad != NULL) {
+        fprintf(stderr, "%s: %s\n", argv[0], bad);
+        config_free(&config);
+        return 1;
+    }
     if (config != NULL) {
         size_t routes = config->route_count, limits = config->limit_count, upstreams = config->upstream_count;
         printf("%s: ok: %zu route%s, %zu limit%s, %zu upstream%s\n", argv[0], routes, plural(routes), limits,

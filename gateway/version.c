@@ -4,6 +4,7 @@
 #include "document.h"
 #include "front.h"
 #include "http.h"
+#include "tls.h"
 
 #include <uv.h>
 
@@ -14,4 +15,5 @@ void version_print(FILE *out)
     fprintf(out, "  %s\n", http_library());
     fprintf(out, "  %s\n", document_library());
     fprintf(out, "  libuv %s\n", uv_version_string());
+    fprintf(out, "  %s\n", tls_library());
 }

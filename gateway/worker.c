@@ -18,6 +18,7 @@ struct listening {
     struct listening *next;
     char *text; /* the address as the config writes it: what makes it the same after a reload */
     struct front_limits limits;
+    bool tls;
     struct front *front;
     bool leaving; /* no longer in the config: ends when its last request has */
 };
@@ -208,10 +209,12 @@ static struct front_limits limits_of(const struct config *config)
     };
 }
 
-static bool open_listening(struct worker *worker, const struct config_listen *listen, int fd, const char **why)
+/* `index`: of config.listens. */
+static bool open_listening(struct worker *worker, size_t index, int fd, const char **why)
 {
+    const struct generation *generation = worker->tenure->generation;
     struct listening *listening = calloc(1, sizeof *listening);
-    char *text = strdup(listen->text);
+    char *text = strdup(generation->config->listens[index].text);
     *why = "out of memory";
     if (listening == NULL || text == NULL) {
         free(listening);
@@ -220,8 +223,10 @@ static bool open_listening(struct worker *worker, const struct config_listen *li
         return false;
     }
     listening->text = text;
-    listening->limits = limits_of(worker->tenure->generation->config);
-    listening->front = front_create(worker->loop, fd, &listening->limits, &exchange_handler, worker, why);
+    listening->limits = limits_of(generation->config);
+    listening->tls = generation->tls[index] != NULL;
+    listening->front =
+        front_create(worker->loop, fd, generation->tls[index], &listening->limits, &exchange_handler, worker, why);
     if (listening->front == NULL) {
         free(text);
         free(listening);
@@ -242,10 +247,15 @@ static struct listening *find_listening(const struct worker *worker, const char 
 }
 
 /* What a front was built with cannot change: another takes over its socket, so that nobody who waits to be accepted is lost. */
-static int socket_of_changed(struct worker *worker, struct listening *known)
+static int socket_of_changed(struct worker *worker, size_t index, struct listening *known)
 {
-    struct front_limits limits = limits_of(worker->tenure->generation->config);
-    if (memcmp(&limits, &known->limits, sizeof limits) == 0) {
+    const struct generation *generation = worker->tenure->generation;
+    struct front_limits limits = limits_of(generation->config);
+    struct tls *tls = generation->tls[index];
+    if (memcmp(&limits, &known->limits, sizeof limits) == 0 && known->tls == (tls != NULL)) {
+        if (tls != NULL) {
+            front_renew_tls(known->front, tls);
+        }
         return -1;
     }
     known->leaving = true;
@@ -267,9 +277,9 @@ static void switch_listenings(struct worker *worker, const struct worker_order *
     }
     for (size_t i = 0; i < config->listen_count; i++) {
         struct listening *known = find_listening(worker, config->listens[i].text);
-        int fd = known != NULL ? socket_of_changed(worker, known) : order->listen_fds[i];
+        int fd = known != NULL ? socket_of_changed(worker, i, known) : order->listen_fds[i];
         const char *why;
-        if (fd >= 0 && !open_listening(worker, &config->listens[i], fd, &why)) {
+        if (fd >= 0 && !open_listening(worker, i, fd, &why)) {
             log_event("worker %u no longer listens on %s: %s", worker->index, config->listens[i].text, why);
         }
     }
@@ -360,7 +370,7 @@ static bool open_listenings(struct worker *worker, const int *listen_fds, const 
     const struct config *config = worker->tenure->generation->config;
     bool good = true;
     for (size_t i = 0; i < config->listen_count; i++) {
-        good = open_listening(worker, &config->listens[i], listen_fds[i], why) && good;
+        good = open_listening(worker, i, listen_fds[i], why) && good;
     }
     return good;
 }

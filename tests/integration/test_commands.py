@@ -53,7 +53,7 @@ class Usage(harness.Case):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             first, *libraries = done.stdout.splitlines()
             self.assertRegex(first, r"^weir \d+\.\d+\.\d+(\+\S+)?$")
-            self.assertEqual([line.split()[0] for line in libraries], ["libmicrohttpd", "llhttp", "jansson", "libuv"])
+            self.assertEqual([line.split()[0] for line in libraries], ["libmicrohttpd", "llhttp", "jansson", "libuv", "gnutls"])
             for line in libraries:
                 self.assertRegex(line, r"^  \w+ \d+(\.\d+)+( \(.*\))?$")
 

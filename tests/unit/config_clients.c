@@ -27,6 +27,47 @@ static void listen_is_an_address_an_object_or_a_list_of_both(void **state)
     config_free(&config);
 }
 
+static void listen_takes_one_certificate_or_a_list(void **state)
+{
+    (void)state;
+    struct config *config = load_between(before, "\"listen\": { \"address\": \"127.0.0.1:82\" }", after);
+    assert_int_equal(config->listens[0].certificate_count, 0);
+    config_free(&config);
+    static const char pair[] = "{ \"certificate\": \"/proc/self/exe\", \"key\": \"/proc/self/../self/exe\" }";
+    char text[512];
+    snprintf(text, sizeof text, "\"listen\": { \"address\": \"127.0.0.1:82\", \"tls\": %s }", pair);
+    config = load_between(before, text, after);
+    assert_int_equal(config->listens[0].certificate_count, 1);
+    assert_string_equal(config->listens[0].certificates[0].certificate, "/proc/self/exe");
+    assert_string_equal(config->listens[0].certificates[0].key, "/proc/self/../self/exe");
+    config_free(&config);
+    snprintf(text, sizeof text, "\"listen\": [{ \"address\": \"127.0.0.1:82\", \"tls\": [%s, %s] }]", pair, pair);
+    config = load_between(before, text, after);
+    assert_int_equal(config->listens[0].certificate_count, 2);
+    config_free(&config);
+}
+
+static void certificates_are_files_that_can_be_read(void **state)
+{
+    (void)state;
+#define TLS "\"listen\": { \"address\": \"127.0.0.1:1\", \"tls\": "
+    static const struct refusal cases[] = {
+        { TLS "true }", "2:46 listen.tls", "expected an object with \"certificate\" and \"key\", found true" },
+        { TLS "[] }", "2:46 listen.tls", "found an empty one" },
+        { TLS "{ \"certificate\": \"/proc/self/exe\" } }", "2:46 listen.tls", "\"key\" is missing" },
+        { TLS "{ \"certificate\": \"/proc/self/exe\", \"key\": 1 } }", "2:88 listen.tls.key",
+          "the path of a PEM file" },
+        { TLS "[{ \"certificate\": \"/nowhere/x\", \"key\": \"/proc/self/exe\" }] }", "2:64 listen.tls[0].certificate",
+          "\"/nowhere/x\": cannot open it: No such file" },
+        { TLS "{ \"certificate\": \"/proc/self/exe\", \"key\": \"/dev/null\" } }", "2:88 listen.tls.key",
+          "not a regular file" },
+        { TLS "{ \"certificate\": \"/proc/self/exe\", \"keys\": \"x\" } }", "2:81 listen.tls.keys",
+          "did you mean \"key\"" },
+    };
+#undef TLS
+    assert_each_refused(before, after, cases, COUNT(cases));
+}
+
 static void listen_refuses_what_cannot_be_bound(void **state)
 {
     (void)state;
@@ -119,6 +160,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(listen_is_an_address_an_object_or_a_list_of_both),
+        cmocka_unit_test(listen_takes_one_certificate_or_a_list),
+        cmocka_unit_test(certificates_are_files_that_can_be_read),
         cmocka_unit_test(listen_refuses_what_cannot_be_bound),
         cmocka_unit_test(workers_are_auto_or_a_number),
         cmocka_unit_test(trusted_proxies_are_networks),
