@@ -507,6 +507,7 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **sock
         CHECK(connection != NULL); /* 100 bytes: a process this short of memory must not guess who its clients are */
         *socket_context = connection;
         front->connections++;
+        front->accepts++;
         connection->front = front;
         connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         connection->peer = peer_of(mhd);

@@ -177,12 +177,26 @@ static void on_unblock(uv_timer_t *timer)
     front->pending = true;
 }
 
+/* Without a descriptor for a first connection, the library asks for it again at once, and again: it is not heard until the next
+ * tick. `knocked`: the loop was woken though no connection was open, which only one to accept can do. */
+static void rest_if_starved(struct front *front, bool knocked, unsigned accepts)
+{
+    if (knocked && front->accepts == accepts) {
+        front->starved = true;
+        uv_poll_stop(&front->handles->poll);
+    }
+}
+
 void front_turn(struct front *front)
 {
     if (!front->pending || front->stopping) {
         return;
     }
+    bool knocked = front->polled && front->connections == 0;
+    unsigned accepts = front->accepts;
+    front->polled = false;
     run(front);
+    rest_if_starved(front, knocked, accepts);
     if (wants_run(front)) {
         front->pending = true;
         uv_idle_start(&front->handles->idle, on_idle);
@@ -199,7 +213,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     struct front *front = poll->data;
     (void)status;
     (void)events;
-    front->pending = true;
+    front->pending = front->polled = true;
 }
 
 /* What the client has sent already can still be read: it is not served. */
@@ -228,6 +242,10 @@ static void on_tick(uv_timer_t *timer)
             r->watched = true;
             leaver_watch(front->leaver, r->connection->fd, r);
         }
+    }
+    if (front->starved) {
+        front->starved = false;
+        uv_poll_start(&front->handles->poll, UV_READABLE, on_poll);
     }
     front->pending = true; /* the library's own time-outs, and accepting again after a shortage of descriptors */
 }

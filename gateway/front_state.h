@@ -60,7 +60,10 @@ struct front {
     struct front_request *free, *live;
     uint64_t runs; /* of the library */
     unsigned active, connections, blocked, progress;
+    unsigned accepts; /* connections so far */
     bool pending, in_run, draining, stopping;
+    bool polled;  /* the library's descriptor is ready */
+    bool starved; /* and is not asked until the next tick */
 };
 
 /* ---- front_loop.c ---- */

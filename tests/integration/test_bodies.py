@@ -3,17 +3,20 @@ for requests.
 """
 import hashlib
 import pathlib
+import random
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 import harness
 from harness import wait_until
-from origin import CLOSE, SILENCE, Bytes, big, chunk, head, reply
-from proxied import Proxied, get, message
+from origin import CLOSE, RESET, SILENCE, Bytes, big, chunk, head, reply
+from proxied import Client, Proxied, get, message
 
 MB = 1 << 20
 LARGE = 200 * MB
@@ -348,6 +351,111 @@ class Uploads(Proxied):
         if not client.is_closed():
             self.assertEqual(client.ask(get("/next")).status, 200)
         self.assertNotIn("/smuggled", [request.path for request in self.server.requests])
+
+
+class Mixture(Proxied):
+    def test_given_many_clients_with_bodies_of_all_sizes_both_ways_then_each_gets_its_own(self):
+        """Sizes, framings, pauses and ends at random: whatever is parked, paused, resumed or reused must be the right one's."""
+        seed = random.randrange(1 << 32)
+        server = self.origin()
+        server.on("/any", self.any_answer)
+        weir = self.gateway(server, upstream={"connections": 12, "timeouts": {"connect": "20s"}}, workers=2)
+        wrong = []
+        threads = [threading.Thread(target=self.ask_at_random, args=(weir, random.Random(seed + i), wrong)) for i in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [], f"seed {seed}")
+        self.assertEqual(self.counted(weir, route="/", status_class="2xx"), 16 * 25)
+
+    def test_given_clients_and_upstreams_that_leave_at_any_moment_then_nothing_is_left_of_them(self):
+        seed = random.randrange(1 << 32)
+        server, chance = self.origin(), random.Random(seed)
+        ends = [CLOSE, RESET, 0.01, 0.05]
+        server.on("/any", lambda request: self.broken_off(self.any_answer(request), chance, ends))
+        weir = self.gateway(server, upstream={"connections": 12, "timeouts": {"connect": "300ms", "response": "300ms"}}, workers=2,
+                            timeouts={"request_head": "1s", "request_body": "300ms", "idle": "1s"})
+        self.assertEqual(weir.get("/").status, 200)
+        before = weir.open_fds() - server.open_connections
+        threads = [threading.Thread(target=self.leave_at_random, args=(weir, random.Random(seed + i))) for i in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(weir.get("/").status, 200, f"seed {seed}")
+        self.check_over(weir)
+        wait_until(lambda: weir.open_fds() - server.open_connections <= before + 1,  # a worker's first upstream connection opens a spare
+                   what=f"descriptors to be closed, seed {seed}")
+        self.assertEqual(weir.get("/").status, 200)
+
+    @staticmethod
+    def broken_off(steps, chance, ends):
+        """The answer, now and then cut at any byte by any end."""
+        if chance.random() < 0.5:
+            return steps
+        kept = []
+        for step in steps:
+            if isinstance(step, bytes) and chance.random() < 0.4:
+                return [*kept, step[:chance.randrange(len(step) + 1)], chance.choice(ends), CLOSE]
+            kept.append(step)
+        return kept
+
+    @staticmethod
+    def leave_at_random(weir, chance):
+        for _ in range(40):
+            client = Client(weir.port, receive_buffer=chance.choice((None, 4096)))
+            client.sock.settimeout(chance.choice((0.001, 0.01, 0.4)))
+            size = chance.choice((0, 10, 20_000, 300_000))
+            data = b"".join(message("POST", f"/any?{chance.choice((0, 1000, 100_000, 1_000_000))},{chance.choice(('length', 'close', 'chunked'))},0.005",
+                                    *([CHUNKED] if framed else [f"Content-Length: {size}"]), body=chunk(b"x" * size) * (size > 0) + b"0\r\n\r\n" if framed else b"x" * size)
+                            for framed in (chance.random() < 0.5, chance.random() < 0.5))
+            try:
+                client.sock.sendall(data[:chance.randrange(len(data) + 1)])
+                for _ in range(chance.randrange(4)):
+                    client.sock.recv(chance.choice((1, 1000, 100_000)))
+                if chance.random() < 0.2:
+                    client.sock.shutdown(socket.SHUT_WR)
+                    client.sock.recv(1000)
+            except OSError:
+                pass  # it was closed, or is slow: both happen
+            client.reset() if chance.random() < 0.5 else client.close()
+
+    @staticmethod
+    def any_answer(request):
+        """What it got, hashed, and as many bytes as the query says, framed and slowed as it says."""
+        size, framing, pause = request.target.partition("?")[2].split(",")
+        body = request.body_sha256.encode() + Bytes.pattern(int(size))
+        half = len(body) // 2
+        pieces = [body[:half], float(pause), body[half:]]
+        if framing == "length":
+            return [head(200, [("Content-Length", len(body))]), *pieces]
+        if framing == "close":
+            return [head(200, [("Connection", "close")]), *pieces, CLOSE]
+        return [head(200, [("Transfer-Encoding", "chunked")]), *(chunk(piece) if isinstance(piece, bytes) else piece for piece in pieces), b"0\r\n\r\n"]
+
+    @staticmethod
+    def ask_at_random(weir, chance, wrong):
+        sizes = (0, 1, 100, 5000, 16_384, 70_000, 300_000)
+        client = Client(weir.port)
+        for i in range(25):
+            if chance.random() < 0.2:
+                client.close()
+                client = Client(weir.port)
+            up, down = Bytes.pattern(chance.choice(sizes)), chance.choice(sizes)
+            target = f"/any?{down},{chance.choice(('length', 'close', 'chunked'))},{chance.choice((0, 0, 0.003, 0.02))}"
+            pieces = [up[at:at + 20_000] for at in range(0, len(up), 20_000)]
+            data = message("POST", target, CHUNKED, body=b"".join(map(chunk, pieces)) + b"0\r\n\r\n") if chance.random() < 0.5 else \
+                message("POST", target, f"Content-Length: {len(up)}", body=up)
+            cut = chance.randrange(len(data))
+            client.send(data[:cut])
+            if chance.random() < 0.3:
+                time.sleep(chance.random() * 0.02)
+            client.send(data[cut:])
+            answer = client.answers()[0]
+            if (answer.status, answer.body) != (200, hashlib.sha256(up).hexdigest().encode() + Bytes.pattern(down)):
+                wrong.append((i, target, len(up), answer))
+        client.close()
 
 
 class Expectations(Proxied):

@@ -119,12 +119,38 @@ class Connecting(Faults):
         self.assertEqual(client.answers()[0].status, 200)
         self.assertEqual(weir.get("/").status, 200)
 
-    def test_given_a_name_that_does_not_exist_then_502(self):
+    def test_given_a_request_that_waits_for_a_connection_when_its_client_leaves_then_the_next_has_its_turn(self):
         server = self.origin()
-        weir = self.gateway(server)
-        config = {"upstreams": {"api": {"servers": ["http://nobody.invalid:80"], "timeouts": {"connect": "2s"}}},
-                  "routes": [{"path": "/", "upstream": "api"}]}
-        weir = self.weir(config)
+        gate = threading.Event()
+        server.on("/busy", lambda request: gate.wait(10) and reply(200))
+        weir = self.gateway(server, upstream={"connections": 1, "timeouts": {"connect": "10s"}}, workers=1)
+        busy, leaving, staying = [self.client(weir) for _ in range(3)]
+        for client, target in ((busy, "/busy"), (leaving, "/left"), (staying, "/stays")):
+            client.send(get(target))
+        wait_until(lambda: server.requests)
+        leaving.close()
+        self.wait_counted(weir, 1, status_class="4xx")  # 499
+        gate.set()
+        self.assertEqual([client.answers()[0].status for client in (busy, staying)], [200, 200])
+        self.assertEqual([request.path for request in server.requests], ["/busy", "/stays"])
+
+    def test_given_several_workers_then_the_bound_on_connections_holds_for_all_together(self):
+        server = self.origin()
+        most = []
+        server.on("/", lambda request: most.append(server.open_connections) or 0.005, reply(200))
+        weir = self.gateway(server, upstream={"connections": 3, "timeouts": {"connect": "10s"}}, workers=2)
+        clients = [self.client(weir) for _ in range(40)]
+        for _ in range(3):
+            for client in clients:
+                client.send(get("/"))
+            self.assertEqual([client.answers()[0].status for client in clients], [200] * 40)
+        self.assertLessEqual(max(most), 3)
+        self.assertEqual(len(server.requests), 120)
+
+    def test_given_a_name_that_does_not_exist_then_502(self):
+        nobody = self.origin()
+        nobody.url = "http://nobody.invalid:80"
+        weir = self.gateway(nobody, upstream={"timeouts": {"connect": "2s"}})
         self.problem(self.timed(weir, 0, 2.5, "GET", "/"), 502)
 
     def test_given_a_name_then_its_addresses_are_used(self):
