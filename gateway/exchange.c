@@ -3,10 +3,11 @@
  * Events (from the front, an upstream, a timer) only note facts in `struct exchange` and call run(); a step looks at the facts and names its successor, or
  * itself to wait for more. Nothing else changes the step.
  *
+ *                                   ┌─► TUNNEL ────────────┐      TUNNEL: the connection is another protocol's
  *     HEAD ─► ADMIT ─► FORWARD ─► AWAIT ─► RELAY ─► SENT ─► DONE
- *       │       │         │         │        ▲
- *       └───────┴──► OWN ◄┴─────────┘        │       OWN: an answer of the gateway's own
- *                     └──────────────────────┘       any step ─► DONE when the front says it is over
+ *       │       │         │         │             ▲
+ *       └───────┴──► OWN ◄┴─────────┘             │            OWN: an answer of the gateway's own
+ *                     └───────────────────────────┘            any step ─► DONE when the front says it is over
  *
  * Invariant: what admission charged is given back exactly once, in step_done(), whatever way led there.
  */
@@ -25,6 +26,7 @@
     X(FORWARD, step_forward) /* the head goes to the upstream; its body follows as it comes */                         \
     X(AWAIT, step_await)     /* waits for the upstream's head, or its failure */                                       \
     X(RELAY, step_relay)     /* the answer goes to the client: whole, or piece by piece */                             \
+    X(TUNNEL, step_tunnel)   /* 101 goes to the client, then another protocol's bytes both ways */                     \
     X(OWN, step_own)         /* an answer of the gateway's own */                                                      \
     X(SENT, step_sent)       /* waits until the front has sent it */                                                   \
     X(DONE, step_done)       /* gives back, counts, logs; the exchange is over */
@@ -133,6 +135,7 @@ static struct slice write_head(struct exchange *x)
     struct forward forward = { .request = x->request,
                                .client = { peer, peer_length },
                                .peer_trusted = x->identity.peer_trusted,
+                               .upgrade = x->request->upgrade,
                                .request_id = x->request_id };
     size_t length = forward_head(&forward, x->head_inline, sizeof x->head_inline);
     if (length > 0) {
@@ -168,7 +171,8 @@ static enum step step_forward(struct exchange *x)
         .head = head,
         .head_method = slice_equals(x->request->method, SLICE("HEAD")),
         .idempotent = idempotent(x->request->method),
-        .body = x->request->body,
+        .upgrade = x->request->upgrade,
+        .body = x->request->upgrade ? REQUEST_NO_BODY : x->request->body, /* it may have one of no bytes */
         .content_length = x->request->content_length,
         .client = client_hash(x),
     };
@@ -183,7 +187,7 @@ static enum step step_forward(struct exchange *x)
 static enum step step_await(struct exchange *x)
 {
     if (x->response_head) {
-        return STEP_RELAY;
+        return x->response.status == 101 ? STEP_TUNNEL : STEP_RELAY;
     }
     if (!x->failed) {
         return STEP_AWAIT;
@@ -214,7 +218,7 @@ void exchange_note_server(struct exchange *x)
     size_t length = strnlen(server, sizeof x->server - 1);
     memcpy(x->server, server, length);
     x->server[length] = '\0';
-    x->upstream_ns = worker_now_ns() - x->forwarded_ns;
+    x->upstream_ns = (x->opened_ns != 0 ? x->opened_ns : worker_now_ns()) - x->forwarded_ns;
 }
 
 /* The upstream's fields without those that are for one hop, then ours. */
@@ -224,9 +228,10 @@ static size_t answer_fields(struct exchange *x, struct field *fields, char text[
     const struct http_head *head = &x->response;
     for (size_t i = 0; i < head->field_count; i++) {
         const struct field *field = &head->fields[i];
-        if (!forward_drops(head->fields, head->field_count, field) &&
-            !slice_equals_nocase(field->name,
-                                 SLICE("x-request-id"))) { /* the one it was given, or one nobody here knows */
+        bool named = head->status == 101 && slice_equals_nocase(field->name, SLICE("upgrade")); /* the new protocol */
+        if (named || (!forward_drops(head->fields, head->field_count, field) &&
+                      !slice_equals_nocase(
+                          field->name, SLICE("x-request-id")))) { /* the one it was given, or one nobody here knows */
             fields[count++] = *field;
         }
     }
@@ -238,7 +243,7 @@ static size_t answer_fields(struct exchange *x, struct field *fields, char text[
     return count;
 }
 
-/* Hands the answer to the front: whole when its end has come, as a stream otherwise. */
+/* Hands the answer to the front: whole when its end has come, as a stream otherwise; or as the head of a tunnel. */
 static enum step answer(struct exchange *x)
 {
     struct field fields[FIELDS_MAX];
@@ -249,7 +254,10 @@ static enum step answer(struct exchange *x)
                                    .field_count = answer_fields(x, fields, text) };
     bool bodiless = head->body == HTTP_NO_BODY && head->status != 204; /* HEAD, 304: a length or none, but no body */
     x->status = head->status;
-    if (x->response_end && !bodiless) {
+    if (head->status == 101) {
+        answer.body = FRONT_TUNNEL;
+        x->streaming = true;
+    } else if (x->response_end && !bodiless) {
         answer.body = FRONT_WHOLE;
         answer.whole.length = x->body.length;
         answer.whole.at = spool_release(&x->body);
@@ -261,7 +269,7 @@ static enum step answer(struct exchange *x)
         x->streaming = true;
     }
     if (front_answer(x->front, &answer)) {
-        return STEP_SENT;
+        return head->status == 101 ? STEP_TUNNEL : STEP_SENT;
     }
     if (answer.owned) {
         free((void *)(uintptr_t)answer.whole.at);
@@ -293,6 +301,16 @@ static enum step step_relay(struct exchange *x)
         return own_problem(x, 502, x->failure_detail);
     }
     return answer(x);
+}
+
+static enum step step_tunnel(struct exchange *x)
+{
+    if (!x->streaming) {
+        x->opened_ns = worker_now_ns();
+        return answer(x);
+    }
+    front_feed(x->front);
+    return STEP_TUNNEL;
 }
 
 static void on_pause_over(void *user)
@@ -377,6 +395,7 @@ static enum step step_done(struct exchange *x)
         .received_bytes = x->received_bytes,
         .began_realtime_ns = x->began_realtime_ns,
         .duration_ns = now_ns - x->began_ns,
+        .tunnel_ns = x->opened_ns != 0 ? now_ns - x->opened_ns : 0,
         .forwarded = x->forwarded_ns != 0,
         .upstream_ns = x->upstream_ns,
         .server = x->server[0] != '\0' ? x->server : NULL,

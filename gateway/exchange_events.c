@@ -50,8 +50,10 @@ static void on_body(void *exchange, const char *data, size_t length)
 static void on_body_end(void *exchange)
 {
     struct exchange *x = exchange;
+    bool body = x->request->body != REQUEST_NO_BODY && !x->request->upgrade;
+    bool tunnel = x->body_ended; /* the second end is that of a tunnel */
     x->body_ended = true;
-    if (x->call != NULL && x->request->body != REQUEST_NO_BODY) {
+    if (x->call != NULL && (body || tunnel)) {
         upstream_finish(x->call);
     }
     exchange_run(x);

@@ -37,7 +37,7 @@ struct exchange {
     bool paused;       /* the upstream is not read: the client is slower */
     char server[128];  /* URL, for the log */
     /* Times. */
-    uint64_t began_ns, began_realtime_ns, forwarded_ns, upstream_ns;
+    uint64_t began_ns, began_realtime_ns, forwarded_ns, upstream_ns, opened_ns /* as a tunnel */;
     unsigned status;     /* answered with; 0 none */
     struct pause *pause; /* before a `respond` with a delay */
     struct reply reply;

@@ -97,11 +97,33 @@ static void add_field(struct MHD_Response *response, const struct field *field)
     }
 }
 
+static void on_upgrade(void *context, struct MHD_Connection *mhd, void *request, const char *extra, size_t extra_length,
+                       MHD_socket fd, struct MHD_UpgradeResponseHandle *upgraded)
+{
+    struct front_request *r = context;
+    (void)mhd;
+    (void)request;
+    r->tunnelled = true;
+    r->upgraded = upgraded;
+    front_begin_tunnel(r, fd, extra, extra_length);
+}
+
+void front_library_end_tunnel(struct front_request *r)
+{
+    (void)COUNT_IF(MHD_upgrade_action(r->upgraded, MHD_UPGRADE_ACTION_CLOSE) != MHD_YES);
+    r->upgraded = NULL;
+    r->front->progress++;
+}
+
 static struct MHD_Response *make_response(struct front_request *r, const struct front_answer *answer)
 {
     struct MHD_Response *response;
+    bool tunnel = answer->body == FRONT_TUNNEL;
     bool bodiless = answer->status == MHD_HTTP_NOT_MODIFIED || slice_equals(r->request.method, SLICE("HEAD"));
-    if (answer->body == FRONT_STREAM && !answer->length_known && bodiless) { /* nothing is said about the length */
+    if (tunnel) {
+        response = MHD_create_response_for_upgrade(on_upgrade, r);
+    } else if (answer->body == FRONT_STREAM && !answer->length_known && bodiless) {
+        /* nothing is said about the length */
         response = MHD_create_response_empty(MHD_RF_HEAD_ONLY_RESPONSE);
     } else if (answer->body == FRONT_STREAM) {
         uint64_t size = answer->length_known ? answer->length : MHD_SIZE_UNKNOWN;
@@ -116,8 +138,8 @@ static struct MHD_Response *make_response(struct front_request *r, const struct 
     if (response == NULL) {
         return NULL;
     }
-    if (answer->close ||
-        r->front->draining) { /* first: a later Connection makes the library forget that a Date is there */
+    if (!tunnel && (answer->close || r->front->draining)) {
+        /* first: a later Connection makes the library forget that a Date is there */
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     }
     for (size_t i = 0; i < answer->field_count; i++) {
@@ -168,7 +190,9 @@ void front_abort(struct front_request *r)
 
 void front_feed(struct front_request *r)
 {
-    if (r->park != PARK_NOT && r->answered) {
+    if (r->tunnel != NULL) {
+        tunnel_feed(r->tunnel);
+    } else if (r->park != PARK_NOT && r->answered) {
         front_push_ready(r);
     }
 }
@@ -176,13 +200,18 @@ void front_feed(struct front_request *r)
 void front_pause_body(struct front_request *r)
 {
     r->body_paused = true;
+    if (r->tunnel != NULL) {
+        tunnel_pause(r->tunnel);
+    }
 }
 
 void front_resume_body(struct front_request *r)
 {
     if (r->body_paused) {
         r->body_paused = false;
-        if (r->park == PARK_SUSPENDED) {
+        if (r->tunnel != NULL) {
+            tunnel_resume(r->tunnel);
+        } else if (r->park == PARK_SUSPENDED) {
             front_push_ready(r);
         }
     }
@@ -423,7 +452,7 @@ static enum front_end end_of(const struct front_request *r, enum MHD_RequestTerm
     if (r->cut) {
         return FRONT_CUT;
     }
-    return code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->gone ? FRONT_SENT : FRONT_GONE;
+    return code == MHD_REQUEST_TERMINATED_COMPLETED_OK && (!r->gone || r->tunnelled) ? FRONT_SENT : FRONT_GONE;
 }
 
 static void drop_live(struct front_request *r)
@@ -447,6 +476,7 @@ static void on_completed(void *context, struct MHD_Connection *mhd, void **reque
     if (r == NULL) {
         return;
     }
+    CHECK(r->tunnel == NULL);
     front->progress++;
     if (r->park == PARK_BLOCKED) {
         front->blocked--;

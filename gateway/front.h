@@ -14,6 +14,10 @@
  * - on_done comes exactly once and last, whatever happens: answered to the last byte, client gone, time-out, error. It may come at any moment after on_request
  *   has returned, but never from within a front_…() call. Afterwards neither side may touch the other.
  *
+ * An answer FRONT_TUNNEL (101) changes the connection to another protocol: on_body then brings the client's bytes as they come, and on_body_end once more when
+ * it has ended its way; on_pull takes what goes to the client, as of a stream. The tunnel is over (on_done) when both ways have ended, when it is silent
+ * for front_limits.idle_ns, or, after FRONT_ENDED, when the client does not end its way too within a second.
+ *
  * How a request waits for its answer ("parking") decides the cost of a proxied request: docs/ARCHITECTURE.md, "Parking".
  */
 #ifndef WEIR_FRONT_H
@@ -28,7 +32,7 @@ struct front;         /* one listener of one worker */
 struct front_request; /* the front's half of one request */
 
 enum front_end {
-    FRONT_SENT,     /* the answer left to its last byte */
+    FRONT_SENT,     /* the answer left to its last byte; a tunnel has ended, by whichever side */
     FRONT_CUT,      /* the owner's body source said it is broken: the client saw a truncated answer */
     FRONT_GONE,     /* the client left, or its connection failed */
     FRONT_TIMEOUT,  /* the client was too slow: body silence, or it read nothing */
@@ -75,10 +79,10 @@ unsigned front_connections(const struct front *front); /* open ones */
 /* Ends what is left (on_done comes for each), stops the daemon. The loop must run until its handles are closed. */
 void front_destroy(struct front **front);
 
-enum front_body { FRONT_WHOLE, FRONT_STREAM };
+enum front_body { FRONT_WHOLE, FRONT_STREAM, FRONT_TUNNEL };
 struct front_answer {
     unsigned status;
-    const struct field *fields; /* copied; never Content-Length, Transfer-Encoding, Connection, Keep-Alive */
+    const struct field *fields; /* copied; never Content-Length, Transfer-Encoding, Connection, Keep-Alive; Upgrade only in 101 */
     size_t field_count;
     bool close;
     enum front_body body;

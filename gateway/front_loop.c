@@ -13,11 +13,12 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define PARK_BLOCKED_MS  5   /* about when two epoll_ctl cost less than being looked at in every run of a busy loop */
-#define PARK_BLOCKED_MAX 64  /* bounds that look: 64 × 60 ns a run */
-#define WATCH_AFTER_MS   50  /* a wait this long is watched for a client that leaves */
-#define TICK_MS          100 /* deadlines are kept to this */
-#define RUNS_MAX         8   /* runs of the library in one turn, so that upstreams get theirs */
+#define PARK_BLOCKED_MS  5    /* about when two epoll_ctl cost less than being looked at in every run of a busy loop */
+#define PARK_BLOCKED_MAX 64   /* bounds that look: 64 × 60 ns a run */
+#define WATCH_AFTER_MS   50   /* a wait this long is watched for a client that leaves */
+#define LINGER_MS        1000 /* a client that was told the end of its tunnel has so long to end its way too */
+#define TICK_MS          100  /* deadlines are kept to this */
+#define RUNS_MAX         8    /* runs of the library in one turn, so that upstreams get theirs */
 
 struct front_handles {
     uv_poll_t poll;
@@ -30,6 +31,11 @@ struct front_handles {
 uint64_t front_now_ms(const struct front *front)
 {
     return uv_now(front->handles->poll.loop);
+}
+
+struct uv_loop_s *front_loop(const struct front *front)
+{
+    return front->handles->poll.loop;
 }
 
 /* ---- parking ---- */
@@ -120,6 +126,12 @@ static void flush_ready(struct front *front)
     while (front->ready != NULL) {
         struct front_request *r = front->ready;
         front_drop_ready(r);
+        if (r->upgraded != NULL) {
+            if (r->gone || r->tunnel_over) {
+                front_end_tunnel(r);
+            }
+            continue;
+        }
         if (r->gone) {
             if (r->park == PARK_NOT) {
                 shutdown(r->connection->fd, SHUT_RDWR); /* it is reading or writing: the library sees the end itself */
@@ -236,6 +248,14 @@ static void on_tick(uv_timer_t *timer)
         r->timed_out = true;
         front_end_gone(r);
     }
+    while ((due = deadline_take(&front->tunnels, now)) != NULL) {
+        struct front_request *r = DEADLINE_OWNER(due, struct front_request, body_deadline);
+        r->timed_out = true;
+        front_end_gone(r);
+    }
+    while ((due = deadline_take(&front->lingers, now)) != NULL) {
+        front_end_gone(DEADLINE_OWNER(due, struct front_request, body_deadline));
+    }
     while ((due = deadline_take(&front->waits, now)) != NULL) {
         struct front_request *r = DEADLINE_OWNER(due, struct front_request, watch_deadline);
         if (!r->watched) {
@@ -288,6 +308,8 @@ struct front *front_create(struct uv_loop_s *loop, int listen_fd, struct tls *tl
     deadline_list_init(&front->idles, limits->idle_ns / 1000000);
     deadline_list_init(&front->bodies, limits->body_ns / 1000000);
     deadline_list_init(&front->waits, WATCH_AFTER_MS);
+    deadline_list_init(&front->tunnels, limits->idle_ns / 1000000);
+    deadline_list_init(&front->lingers, LINGER_MS);
     front->leaver = leaver_create(loop, on_leave, front);
     int epoll_fd;
     if (front->leaver == NULL || !front_library_start(front, listen_fd, &epoll_fd)) {

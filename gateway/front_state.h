@@ -1,4 +1,4 @@
-/* front_state: what front.c (the library's callbacks), front_loop.c (parking, turns, deadlines) and front_early.c share of a front. Nobody else includes it. */
+/* front_state: what front.c (the library's callbacks), front_loop.c (parking, turns, deadlines), front_early.c and front_tunnel.c share of a front. Nobody else includes it. */
 #ifndef WEIR_FRONT_STATE_H
 #define WEIR_FRONT_STATE_H
 
@@ -6,6 +6,7 @@
 #include "front.h"
 #include "leaver.h"
 #include "tls.h"
+#include "tunnel.h"
 
 #define SCRATCH_INLINE 1024 /* holds target and normalised path of nearly all requests */
 enum park { PARK_NOT, PARK_BLOCKED, PARK_SUSPENDED };
@@ -33,12 +34,16 @@ struct front_request {
     bool head_seen, body_ended, close_now, answered;
     bool early;                           /* answered before its body ended: what comes of that is dropped */
     bool gone, timed_out, too_large, cut; /* how it ends */
+    bool tunnelled, tunnel_over, lingering;
     bool body_paused, watched, in_ready, feed;
     enum park park;
     uint64_t parked_ms;
     uint64_t body_bytes, sent_bytes, discarded;
-    struct deadline body_deadline; /* in front.bodies while a body is awaited */
+    struct deadline
+        body_deadline; /* in front.bodies while a body is awaited; of a tunnel: in front.tunnels, then .lingers */
     struct deadline watch_deadline;
+    struct tunnel *tunnel;                      /* while it is open */
+    struct MHD_UpgradeResponseHandle *upgraded; /* until front_library_end_tunnel() */
     struct front_request *next_ready, *next_free;
     struct front_request *previous_live, *next_live;
     char *target; /* raw, NUL-terminated; in `scratch` or malloc'd */
@@ -55,7 +60,7 @@ struct front {
     struct front_limits limits;
     const struct front_handler *handler;
     void *owner;
-    struct deadline_list heads, idles, bodies, waits; /* ms */
+    struct deadline_list heads, idles, bodies, waits, tunnels, lingers; /* ms */
     struct front_request *ready, **ready_end;
     struct front_request *free, *live;
     uint64_t runs; /* of the library */
@@ -69,6 +74,8 @@ struct front {
 /* ---- front_loop.c ---- */
 
 uint64_t front_now_ms(const struct front *front); /* of this turn */
+
+struct uv_loop_s *front_loop(const struct front *front);
 
 /* The library asks for something that is not there yet. From its callbacks only. */
 void front_park(struct front_request *r);
@@ -90,6 +97,12 @@ void front_too_large(struct front_request *r); /* the body is: 413 */
 /* So much more of a body that nobody wants has come. False: that is enough. */
 bool front_discard(struct front_request *r, size_t length);
 
+/* ---- front_tunnel.c ---- */
+
+/* The 101 has been sent; `extra`: bytes that came behind the request. */
+void front_begin_tunnel(struct front_request *r, int fd, const char *extra, size_t extra_length);
+void front_end_tunnel(struct front_request *r); /* on_done follows from the library's next run */
+
 /* ---- front.c: what the loop asks of the library ---- */
 
 bool front_library_start(struct front *front, int listen_fd, int *epoll_fd);
@@ -101,5 +114,6 @@ void front_library_suspend(struct front_request *r);
 void front_library_resume(struct front_request *r);
 /* Hands over r->response. False: it would not take it, and the connection is to be closed. `r` may be gone afterwards. */
 bool front_library_answer(struct front_request *r);
+void front_library_end_tunnel(struct front_request *r);
 
 #endif

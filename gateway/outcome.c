@@ -89,11 +89,12 @@ static void write_log(struct tenure *tenure, const struct outcome *o, uint64_t n
 
 void outcome_record(struct tenure *tenure, const struct outcome *o, uint64_t now_ns)
 {
-    metrics_request(tenure->metrics, o->route, o->status, o->duration_ns);
+    uint64_t waited_ns = o->duration_ns - o->tunnel_ns;
+    metrics_request(tenure->metrics, o->route, o->status, waited_ns);
     if (o->forwarded) {
         metrics_upstream(tenure->metrics, (size_t)tenure->generation->config->routes[o->route].upstream,
                          o->upstream_ns);
-        metrics_added_latency(tenure->metrics, o->duration_ns > o->upstream_ns ? o->duration_ns - o->upstream_ns : 0);
+        metrics_added_latency(tenure->metrics, waited_ns > o->upstream_ns ? waited_ns - o->upstream_ns : 0);
     }
     if (tenure->generation->config->log.access != CONFIG_LOG_OFF) {
         write_log(tenure, o, now_ns);

@@ -17,6 +17,7 @@ struct outcome {
     unsigned status;                     /* sent, or OUTCOME_CLIENT_LEFT */
     uint64_t sent_bytes, received_bytes; /* of bodies */
     uint64_t began_realtime_ns, duration_ns;
+    uint64_t tunnel_ns;   /* of that as a tunnel: nobody waited for it */
     bool forwarded;       /* an upstream was asked */
     uint64_t upstream_ns; /* how long it took */
     const char *server;   /* its URL, or NULL */
