@@ -184,6 +184,7 @@ static void forget(struct upstream_call *call)
 static void tell_failure(struct upstream_call *call)
 {
     call->over = true;
+    list_leave(&call->news); /* the owner may destroy all of them from within */
     call->events->on_fail(call->user, call->failure, call->detail);
     forget(call);
 }
