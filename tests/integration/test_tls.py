@@ -18,7 +18,7 @@ import unittest
 import warnings
 
 import harness
-from origin import Bytes, big, chunk, head, reply
+from origin import CLOSE, Bytes, big, chunk, head, reply, until_close
 
 # By the gateway, not by the client's own library: libmicrohttpd sends no alert when a handshake fails, it closes.
 REFUSED = "EOF|ALERT"
@@ -215,6 +215,19 @@ class Traffic(harness.Case):
             thread.join()
         self.assertEqual(errors, [])
 
+    def test_what_lies_in_the_records_of_tls_is_not_forgotten_while_a_request_waits(self):
+        """Forty requests in three records at once: when the first is answered no socket says that there are more."""
+        origin = self.origin()
+        origin.on("/wait", 0.01, reply(200, b"late"))
+        weir = self.weir(site({"path": "/wait", "upstream": "api"}, upstreams={"api": origin.url}))
+        with Client(weir.port) as client:
+            client.sock.sendall((b"GET /wait HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 1000 + b"\r\n\r\n") * 40)
+            received = b""
+            while received.count(b"late") < 40:
+                more = client.sock.recv(65536)
+                self.assertTrue(more, received.count(b"late"))
+                received += more
+
     def test_100_megabytes_arrive_whole(self):
         origin = self.origin()
         size = 100 << 20
@@ -259,6 +272,33 @@ class Traffic(harness.Case):
             while not received.endswith(b"0\r\n\r\n"):
                 received += client.sock.recv(4096)
             self.assertIn(b"two", received)
+
+    def read_to_end(self, port, data):
+        """All that comes, and whether it ended as TLS says (close_notify), or was cut off, as anybody on the way could do."""
+        sock = unverified().wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10 * harness.SLOW), suppress_ragged_eofs=False)
+        with sock:
+            sock.sendall(data)
+            received = b""
+            try:
+                while more := sock.recv(65536):
+                    received += more
+            except (ssl.SSLEOFError, ConnectionResetError):
+                return received, False
+            return received, True
+
+    def test_an_end_is_an_end_and_a_cut_is_a_cut(self):
+        origin = self.origin()
+        origin.on("/until-close", until_close(b"all of it"))
+        origin.on("/broken", head(200, [("Content-Length", 1000)]) + b"x" * 300, CLOSE)
+        origin.on("/broken-chunks", head(200, [("Transfer-Encoding", "chunked")]), chunk(b"one"), 0.1, CLOSE)
+        weir = self.weir(site({"path": "/until-close", "upstream": "api"}, {"path": "/broken", "upstream": "api"},
+                              {"path": "/broken-chunks", "upstream": "api"}, upstreams={"api": origin.url}))
+        for target, version, body, whole in (("/", "1.1", b"ok", True), ("/until-close", "1.0", b"all of it", True),
+                                             ("/broken", "1.1", b"x" * 300, False), ("/broken", "1.0", b"", False),
+                                             ("/broken-chunks", "1.1", b"one", False), ("/broken-chunks", "1.0", b"", False)):
+            received, ended = self.read_to_end(weir.port, f"GET {target} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            self.assertIn(body, received)
+            self.assertEqual(ended, whole, (target, version))
 
     def test_limits_and_slots_hold(self):
         origin = self.origin()
@@ -349,6 +389,30 @@ class Config(harness.Case):
                     self.assertEqual(fresh.fingerprint(), fingerprint(pair))
                     self.assertEqual(fresh.request().status, 200)
             self.assertEqual(client.request().status, 200)  # the connection of before the three reloads
+
+    def test_reloads_under_a_storm_of_handshakes_lose_none(self):
+        config = site(tls={"certificate": "live.pem", "key": "live.key"})
+        weir = self.weir_with(config, certificate("one.example"))
+        errors, done = [], threading.Event()
+
+        def storm():
+            while not done.is_set() and not errors:
+                try:
+                    with Client(weir.port, context=unverified()) as client:
+                        if client.request().status != 200 or client.request().status != 200:
+                            errors.append("an answer that is not 200")
+                except Exception as error:  # noqa: BLE001, told to the test below
+                    errors.append(error)
+        threads = [threading.Thread(target=storm) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for edition in range(20):
+            self.put(weir.directory, certificate("one.example", 1 + edition % 2))
+            self.reload(weir, config)
+        done.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(errors, [])
 
     def put(self, directory, pair):
         shutil.copy(pair["certificate"], directory / "live.pem")
