@@ -60,14 +60,24 @@ enum config_balance {
     CONFIG_BALANCE_HASH, /* by the client's address, masked as client_ip says */
 };
 
+#define CONFIG_HEALTH_PATH_MAX 1024
+
+struct config_health {
+    char *path;           /* asked for by GET; NULL: servers are not asked (the default). Default with health: "/" */
+    uint64_t interval_ns; /* default 5s */
+    unsigned fall;        /* bad answers in a row until a server is unhealthy; default 3 */
+    unsigned rise;        /* good ones until it is healthy again; default 2 */
+};
+
 struct config_upstream {
     char *name;
     struct config_server *servers;
     size_t server_count;
     enum config_balance balance; /* default least_requests */
-    unsigned retries;            /* other servers tried when one cannot be connected to; default 1 */
-    uint64_t connections;        /* open connections to all its servers, over all workers; default 256 */
-    uint64_t connect_ns;         /* default 2s */
+    struct config_health health;
+    unsigned retries;     /* other servers tried when one cannot be connected to; default 1 */
+    uint64_t connections; /* open connections to all its servers, over all workers; default 256 */
+    uint64_t connect_ns;  /* default 2s */
     uint64_t
         response_ns;  /* from the last byte of the request to the response head, and between its reads; default 30s */
     uint64_t idle_ns; /* an unused connection is kept this long; default 60s */

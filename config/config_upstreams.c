@@ -100,6 +100,46 @@ static const struct member timeouts_list[] = {
 };
 static const struct members timeouts_members = MEMBERS("upstream_timeouts", timeouts_list);
 
+static void read_path(struct load *load, const struct member *member, const struct document_value *value, void *into)
+{
+    struct config_health *health = into;
+    (void)member;
+    if (!value_is(load, value, DOCUMENT_STRING, "a path such as \"/healthz\"")) {
+        return;
+    }
+    bool visible = value->text[0] == '/' && value->length <= CONFIG_HEALTH_PATH_MAX;
+    for (size_t i = 0; visible && i < value->length; i++) {
+        visible = value->text[i] > ' ' && value->text[i] < 0x7f && value->text[i] != '#';
+    }
+    if (!visible) {
+        value_refuse(load, value,
+                     "a path begins with / and has no spaces, control characters, # or more than 1024 bytes");
+        return;
+    }
+    health->path = value_keep(load, value);
+}
+
+static const struct member health_list[] = {
+    { .name = "path", .read = read_path },
+    { .name = "interval",
+      .read = value_duration,
+      .offset = offsetof(struct config_health, interval_ns),
+      .least = 100 * MS,
+      .most = DAY },
+    { .name = "fall", .read = value_unsigned, .offset = offsetof(struct config_health, fall), .least = 1, .most = 100 },
+    { .name = "rise", .read = value_unsigned, .offset = offsetof(struct config_health, rise), .least = 1, .most = 100 },
+};
+static const struct members health_members = MEMBERS("health", health_list);
+
+static void read_health(struct load *load, const struct member *member, const struct document_value *value, void *into)
+{
+    struct config_upstream *upstream = into;
+    upstream->health = (struct config_health){
+        .path = arena_copy(&load->lasting, "/", 1), .interval_ns = 5000 * MS, .fall = 3, .rise = 2
+    };
+    (void)members_read(load, member->members, value, "an object", &upstream->health);
+}
+
 static const char *const ways[] = { "least_requests", "round_robin", "hash", NULL }; /* enum config_balance */
 
 static const struct member upstream_list[] = {
@@ -115,6 +155,7 @@ static const struct member upstream_list[] = {
       .offset = offsetof(struct config_upstream, connections),
       .least = 1,
       .most = 1000000 },
+    { .name = "health", .read = read_health, .members = &health_members },
     { .name = "timeouts", .read = value_object, .members = &timeouts_members }, /* its fields are the upstream's own */
 };
 const struct members config_upstream_members = MEMBERS("upstream", upstream_list);

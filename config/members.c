@@ -12,7 +12,6 @@ static const struct later {
     const char *object, *member;
 } later[] = {
     { "", "redis" },
-    { "upstream", "health" },
     { "upstream", "tls" },
     { "limit", "delay" },
     { "limit", "exactness" },

@@ -78,11 +78,54 @@ static bool token_fits(const struct admin *admin, const struct request *request)
     return difference == 0;
 }
 
+static void upstream_connections(void *user, size_t upstream, uint64_t *idle, uint64_t *active)
+{
+    const struct generation *generation = user;
+    struct upstream_totals totals = upstream_totals(generation->upstreams, upstream);
+    *idle = totals.idle;
+    *active = totals.active;
+}
+
+static bool server_healthy(void *user, size_t upstream, size_t server)
+{
+    const struct generation *generation = user;
+    return upstream_takes(generation->upstreams, upstream, server);
+}
+
+/* Routes lead to upstreams, and all servers of all of these are unhealthy. */
+static bool has_nowhere_to_go(const struct generation *generation)
+{
+    const struct config *config = generation->config;
+    bool leads_on = false, healthy = false;
+    for (size_t i = 0; !healthy && i < config->route_count; i++) {
+        if (config->routes[i].upstream >= 0) {
+            leads_on = true;
+            healthy = upstream_healthy(generation->upstreams, (size_t)config->routes[i].upstream);
+        }
+    }
+    return leads_on && !healthy;
+}
+
+static void answer_ready(struct admin *admin, struct front_request *front_request)
+{
+    /* relaxed: a flag that publishes nothing else */
+    bool draining = atomic_load_explicit(&admin->draining, memory_order_relaxed);
+    bool ready = !draining && !has_nowhere_to_go(admin->generation);
+    answer_text(front_request, ready ? 200 : 503, "text/plain",
+                ready      ? SLICE("ready\n")
+                : draining ? SLICE("draining\n")
+                           : SLICE("no upstream is healthy\n"),
+                false);
+}
+
 static void answer_metrics(struct admin *admin, struct front_request *front_request)
 {
     struct generation_process *process = admin->generation->process;
     struct metrics_sources sources = { .limiter = admit_limiter(admin->generation->admit),
                                        .now_ns = worker_now_ns(),
+                                       .upstream_connections = upstream_connections,
+                                       .upstream_healthy = server_healthy,
+                                       .user = admin->generation,
                                        .log_lines_dropped = log_dropped(admin->generation->log),
                                        /* relaxed: counters that publish nothing else */
                                        .reloads = atomic_load_explicit(&process->reloads, memory_order_relaxed),
@@ -111,10 +154,7 @@ static void *on_request(void *owner, struct front_request *front_request, const 
     } else if (slice_equals(path, SLICE("/healthz"))) {
         answer_text(front_request, 200, "text/plain", SLICE("ok\n"), false);
     } else if (slice_equals(path, SLICE("/readyz"))) {
-        /* relaxed: a flag that publishes nothing else */
-        bool draining = atomic_load_explicit(&admin->draining, memory_order_relaxed);
-        answer_text(front_request, draining ? 503 : 200, "text/plain",
-                    draining ? SLICE("draining\n") : SLICE("ready\n"), false);
+        answer_ready(admin, front_request);
     } else if (!token_fits(admin, request)) {
         answer_problem(front_request, 401, "this page wants Authorization: Bearer and the token of admin.token_file");
     } else {

@@ -82,20 +82,38 @@ void balance_fini(struct balance *balance)
 
 /* ---- health ------------------------------------------------------------------------------------------------------ */
 
+bool balance_is_healthy(const struct balance_server *server)
+{
+    return !atomic_load_explicit(&server->unhealthy, memory_order_relaxed);
+}
+
+bool balance_set_healthy(struct balance_server *server, bool healthy)
+{
+    bool news = atomic_exchange_explicit(&server->unhealthy, !healthy, memory_order_relaxed) == healthy;
+    if (news && healthy) { /* whatever was held against it before is over */
+        atomic_store_explicit(&server->failures, 0, memory_order_relaxed);
+        atomic_store_explicit(&server->down_until_ms, 0, memory_order_relaxed);
+    }
+    return news;
+}
+
 bool balance_is_down(const struct balance_server *server)
 {
-    return atomic_load_explicit(&server->down_until_ms, memory_order_relaxed) != 0;
+    return !balance_is_healthy(server) || atomic_load_explicit(&server->down_until_ms, memory_order_relaxed) != 0;
 }
 
 /* Up, or down for long enough. */
 static bool is_open(const struct balance_server *server, uint64_t now_ms)
 {
-    return now_ms >= atomic_load_explicit(&server->down_until_ms, memory_order_relaxed);
+    return balance_is_healthy(server) && now_ms >= atomic_load_explicit(&server->down_until_ms, memory_order_relaxed);
 }
 
 /* Up, or down for long enough and this caller is the one that may try. */
 static bool may_try(struct balance_server *server, uint64_t now_ms)
 {
+    if (!balance_is_healthy(server)) {
+        return false;
+    }
     uint64_t until = atomic_load_explicit(&server->down_until_ms, memory_order_relaxed);
     return until == 0 || (now_ms >= until && atomic_compare_exchange_strong_explicit(
                                                  &server->down_until_ms, &until, now_ms + BALANCE_DOWN_MS,

@@ -9,7 +9,8 @@
  *   hash            the same client always goes to the same server: rendezvous hashing (Thaler and Ravishankar 1998)
  *                   by the servers' URLs. When one goes, only its clients move; gateways of one config agree.
  *
- * Health is passive: a server that failed to accept connections several times in a row is skipped for a moment,
+ * Health is active where servers are asked (checker.h): who is unhealthy is skipped, unless all are. And it is
+ * passive everywhere: a server that failed to accept connections several times in a row is skipped for a moment,
  * unless all are. When the moment is over one request may try it; the others see it down until that one has
  * succeeded.
  *
@@ -35,6 +36,7 @@ struct balance_server {
     alignas(64) _Atomic uint32_t requests; /* in flight; the three change together, and apart from other servers' */
     _Atomic uint32_t failures;             /* to connect, since it last succeeded */
     _Atomic uint64_t down_until_ms;        /* 0: it is up */
+    _Atomic bool unhealthy;                /* it was asked, and is not well */
     uint64_t name;                         /* hash of its URL */
     unsigned weight;                       /* ≥ 1 */
 };
@@ -85,6 +87,10 @@ void balance_end(struct balance_server *server);   /* … and over */
 void balance_succeeded(struct balance_server *server); /* it accepted a connection */
 void balance_failed(struct balance_server *server, uint64_t now_ms);
 
-bool balance_is_down(const struct balance_server *server);
+bool balance_is_down(const struct balance_server *server); /* it gets no requests, or only trials */
+
+/* What its health checks say. True when that is news. */
+bool balance_set_healthy(struct balance_server *server, bool healthy);
+bool balance_is_healthy(const struct balance_server *server);
 
 #endif

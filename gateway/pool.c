@@ -10,6 +10,7 @@
 bool pool_shared_init(struct pool_shared *shared, const struct config_upstream *config)
 {
     atomic_init(&shared->open, 0);
+    atomic_init(&shared->checked, false);
     return balance_init(&shared->balance, config);
 }
 

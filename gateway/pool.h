@@ -20,6 +20,7 @@
 struct pool_shared {
     alignas(64) _Atomic uint64_t open; /* connections, also those being opened */
     alignas(64) struct balance balance;
+    _Atomic bool checked; /* a worker's checker asks the servers */
 };
 /* False when memory is short. */
 bool pool_shared_init(struct pool_shared *shared, const struct config_upstream *config);
@@ -34,12 +35,15 @@ struct pool_server {
     struct list nameless; /* dials that wait for its addresses */
 };
 
+struct checker;
+
 struct pool {
     const struct config_upstream *config;
     struct pool_shared *shared;
     const _Atomic unsigned *workers; /* how many pools share the bound */
     const struct uplink_home *home;
     struct agenda *agenda;
+    struct checker *checker;     /* config: health; or NULL */
     struct pool_server *servers; /* config->server_count */
     struct list waiting;         /* dials that wait for a connection to become free, the first first */
     struct deadline_list connects, responses, idles, looks;

@@ -10,6 +10,7 @@
  */
 #include "upstream.h"
 
+#include "checker.h"
 #include "dial.h"
 #include "outbound.h"
 
@@ -454,6 +455,13 @@ struct upstream_usage upstream_usage(const struct upstreams *upstreams, size_t u
 
 /* The worker's set, and what the workers share. */
 
+static bool start_checker(struct upstreams *upstreams, size_t upstream)
+{
+    struct pool *pool = &upstreams->pools[upstream];
+    pool->checker = checker_create(pool, upstreams->home.buffer);
+    return pool->checker != NULL;
+}
+
 struct upstreams *upstreams_create(struct uv_loop_s *loop, const struct config *config, struct upstream_shared *shared)
 {
     struct upstreams *upstreams = calloc(1, sizeof *upstreams + config->upstream_count * sizeof upstreams->pools[0]);
@@ -473,7 +481,8 @@ struct upstreams *upstreams_create(struct uv_loop_s *loop, const struct config *
     while (good && upstreams->count < config->upstream_count) {
         size_t i = upstreams->count++;
         good = pool_init(&upstreams->pools[i], &config->upstreams[i], &shared->pools[i], &shared->workers,
-                         &upstreams->home, upstreams->agenda, dial_on_name);
+                         &upstreams->home, upstreams->agenda, dial_on_name) &&
+               (config->upstreams[i].health.path == NULL || start_checker(upstreams, i));
     }
     if (!good) {
         upstreams_destroy(&upstreams);
@@ -491,6 +500,9 @@ void upstreams_destroy(struct upstreams **upstreams)
         upstream_cancel(&call);
     }
     for (size_t i = 0; i < closed->count; i++) {
+        if (closed->pools[i].checker != NULL) {
+            checker_destroy(&closed->pools[i].checker);
+        }
         pool_fini(&closed->pools[i]);
     }
     if (closed->agenda != NULL) {
@@ -526,4 +538,35 @@ void upstream_shared_destroy(struct upstream_shared **shared)
     }
     free(*shared);
     *shared = NULL;
+}
+
+/* Not counted twice: what is open is counted by the pools, what is in use by the servers' balance. */
+struct upstream_totals upstream_totals(const struct upstream_shared *shared, size_t upstream)
+{
+    CHECK(upstream < shared->count);
+    const struct pool_shared *pool = &shared->pools[upstream];
+    uint64_t active = 0;
+    for (size_t i = 0; i < pool->balance.count; i++) {
+        active += atomic_load_explicit(&pool->balance.servers[i].requests, memory_order_relaxed); /* see balance.c */
+    }
+    uint64_t open = atomic_load_explicit(&pool->open, memory_order_relaxed); /* see pool.c */
+    active = active < open ? active : open;                                  /* the others wait for one */
+    return (struct upstream_totals){ .idle = open - active, .active = active };
+}
+
+bool upstream_takes(const struct upstream_shared *shared, size_t upstream, size_t server)
+{
+    CHECK(upstream < shared->count && server < shared->pools[upstream].balance.count);
+    return !balance_is_down(&shared->pools[upstream].balance.servers[server]);
+}
+
+bool upstream_healthy(const struct upstream_shared *shared, size_t upstream)
+{
+    CHECK(upstream < shared->count);
+    const struct balance *balance = &shared->pools[upstream].balance;
+    bool healthy = false;
+    for (size_t i = 0; !healthy && i < balance->count; i++) {
+        healthy = balance_is_healthy(&balance->servers[i]);
+    }
+    return healthy;
 }

@@ -29,6 +29,15 @@ struct upstream_shared; /* what workers share: counts of open connections per up
 struct upstream_shared *upstream_shared_create(const struct config *config);
 void upstream_shared_destroy(struct upstream_shared **shared);
 
+/* Over all workers, at this moment; any thread. A call that waits for its server's name counts as a connection. */
+struct upstream_totals {
+    uint64_t idle, active;
+};
+struct upstream_totals upstream_totals(const struct upstream_shared *shared, size_t upstream);
+bool upstream_takes(const struct upstream_shared *shared, size_t upstream, size_t server); /* requests go to it */
+/* Its health checks say so of at least one server; who is not asked is taken to be well: only requests would tell. */
+bool upstream_healthy(const struct upstream_shared *shared, size_t upstream);
+
 /* NULL when memory is short. Starts resolving names; calls wait for that within their connect timeout. */
 struct upstreams *upstreams_create(struct uv_loop_s *loop, const struct config *config, struct upstream_shared *shared);
 /* Closes everything: calls still open end without events. Also from within an event. The loop must run until its

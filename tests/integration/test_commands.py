@@ -121,7 +121,7 @@ class Check(harness.Case):
                 ("redis", {"url": "redis://127.0.0.1"}), ("state.file", "/tmp/state"), ("limits.l.scope", "cluster"),
                 ("limits.l.mode", "shadow"), ("limits.l.delay", 5), ("limits.l.overrides", {"x": "unlimited"}), ("limits.l.quota", "1/day"),
                 ("limits.l.window", "1/minute"), ("limits.l.queue", {"length": 1}),
-                ("upstreams.u.health", {"path": "/"}), ("upstreams.u.tls", {})):
+                ("upstreams.u.tls", {})):
             config = {"upstreams": {"u": {"servers": ["http://127.0.0.1:9"]}}, "limits": {"l": dict(limit)}, "state": {},
                       "routes": [route("/", "l")]}
             *parents, name = path.split(".")

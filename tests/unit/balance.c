@@ -306,6 +306,31 @@ static void in_every_way_one_request_a_second_tries_a_server_that_is_down(void *
     }
 }
 
+static void in_every_way_who_is_unhealthy_gets_nothing_unless_all_are(void **state)
+{
+    (void)state;
+    for (enum config_balance way = CONFIG_BALANCE_LEAST_REQUESTS; way <= CONFIG_BALANCE_HASH; way++) {
+        given(way, SERVERS, NULL);
+        assert_true(balance_set_healthy(&servers[1], false));
+        assert_false(balance_set_healthy(&servers[1], false)); /* no news */
+        for (uint64_t i = 0; i < 1000; i++) {
+            assert_int_not_equal(choose_for(balance_hash(&i, sizeof i), NONE, 10 * BALANCE_DOWN_MS), 1);
+        }
+        unsigned chosen = 0;
+        for (size_t i = 0; i < SERVERS; i++) {
+            balance_set_healthy(&servers[i], false);
+        }
+        for (uint64_t i = 0; i < 1000; i++) {
+            chosen |= 1u << choose_for(balance_hash(&i, sizeof i), NONE, 0);
+        }
+        assert_int_equal(chosen, (1u << SERVERS) - 1);
+        fail_server(2, BALANCE_FAILURES, 0);
+        assert_true(balance_set_healthy(&servers[2], true)); /* who answers its checks is up at once */
+        assert_false(balance_is_down(&servers[2]));
+        assert_int_equal(choose_for(1, NONE, 1), 2);
+    }
+}
+
 int main(void)
 {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -323,6 +348,7 @@ int main(void)
         STORY(workers_do_not_all_begin_at_the_same_server),
         STORY(a_client_keeps_its_server),
         STORY(in_every_way_one_request_a_second_tries_a_server_that_is_down),
+        STORY(in_every_way_who_is_unhealthy_gets_nothing_unless_all_are),
     };
     return cmocka_run_group_tests_name("balance", tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@ static void an_upstream_is_a_url_or_an_object(void **state)
     assert_int_equal(plain->servers[0].weight, 1);
     assert_int_equal(plain->balance, CONFIG_BALANCE_LEAST_REQUESTS);
     assert_int_equal(plain->retries, 1);
+    assert_null(plain->health.path);
     assert_int_equal(plain->connect_ns, 2 * NS_PER_S);
     assert_int_equal(plain->response_ns, 30 * NS_PER_S);
     assert_int_equal(plain->idle_ns, 60 * NS_PER_S);
@@ -40,6 +41,42 @@ static void an_upstream_is_a_url_or_an_object(void **state)
     assert_int_equal(full->response_ns, 3 * NS_PER_S);
     assert_int_equal(full->idle_ns, 4 * NS_PER_S);
     config_free(&config);
+}
+
+static void servers_are_asked_how_they_are_where_that_is_said(void **state)
+{
+    (void)state;
+    struct config *config =
+        load_between(before,
+                     "\"upstreams\": { \"plain\": { \"servers\": [\"http://a\"], \"health\": {} }, \"full\": { "
+                     "\"servers\": [\"http://a\"], "
+                     "\"health\": { \"path\": \"/up?x=1\", \"interval\": \"1s\", \"fall\": 1, \"rise\": 4 } } }",
+                     after);
+    const struct config_health *plain = &config->upstreams[0].health, *full = &config->upstreams[1].health;
+    assert_string_equal(plain->path, "/");
+    assert_int_equal(plain->interval_ns, 5 * NS_PER_S);
+    assert_int_equal(plain->fall, 3);
+    assert_int_equal(plain->rise, 2);
+    assert_string_equal(full->path, "/up?x=1");
+    assert_int_equal(full->interval_ns, NS_PER_S);
+    assert_int_equal(full->fall, 1);
+    assert_int_equal(full->rise, 4);
+    config_free(&config);
+    static const struct refusal cases[] = {
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"health\": true } }", "2:58 upstreams.a.health",
+          "expected an object, found true" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"health\": { \"path\": \"up\" } } }",
+          "2:68 upstreams.a.health.path", "a path begins with /" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"health\": { \"path\": \"/a b\" } } }",
+          "2:68 upstreams.a.health.path", "no spaces" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"health\": { \"path\": \"/\\r\\nX: y\" } } }",
+          "2:68 upstreams.a.health.path", "control characters" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"health\": { \"interval\": \"1ms\" } } }",
+          "2:72 upstreams.a.health.interval", "write 100ms to 24h" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"health\": { \"fall\": 0 } } }",
+          "2:68 upstreams.a.health.fall", "from 1 to 100" },
+    };
+    assert_each_refused(before, after, cases, COUNT(cases));
 }
 
 static void an_upstream_that_cannot_be_reached_is_refused(void **state)
@@ -127,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_upstream_is_a_url_or_an_object),
+        cmocka_unit_test(servers_are_asked_how_they_are_where_that_is_said),
         cmocka_unit_test(an_upstream_that_cannot_be_reached_is_refused),
         cmocka_unit_test(a_gateway_does_not_forward_to_itself),
     };

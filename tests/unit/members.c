@@ -45,8 +45,6 @@ static void what_a_later_version_may_know_is_never_ignored(void **state)
         { "\"redis\": { \"url\": \"redis://127.0.0.1\" }", "2:1 redis",
           "\"redis\" is not supported by this version of weir" },
         { "\"state\": { \"file\": \"x\" }", "2:12 state.file", "not supported by this version" },
-        { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"health\": {} } }", "2:48 upstreams.a.health",
-          "not supported" },
         { "\"upstreams\": { \"a\": { \"servers\": [\"http://a\"], \"tls\": {} } }", "2:48 upstreams.a.tls",
           "not supported" },
     };
