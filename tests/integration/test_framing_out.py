@@ -40,7 +40,8 @@ class Framing(Proxied):
         self.assertEqual(self.framing(self.ask(b"".join(chunked()))), (200, "0", None, b""))
 
     def test_given_chunks_that_come_slowly_then_the_answer_is_chunked(self):
-        self.assertEqual(self.framing(self.ask(*chunked(b"a", b"bc", b"d" * 70_000, pause=0.02))), (200, None, "chunked", b"abc" + b"d" * 70_000))
+        answer = self.ask(*chunked(b"a", b"bc", b"d" * 70_000, pause=0.02))
+        self.assertEqual(self.framing(answer), (200, None, "chunked", b"abc" + b"d" * 70_000))
 
     def test_given_every_byte_by_itself_then_the_body_is_whole(self):
         data = b"".join(chunked(b"a", b"bc", b"def", headers=[("X-A", "b")], trailers=b"X-T: 1\r\n"))
@@ -52,7 +53,8 @@ class Framing(Proxied):
         self.assertEqual(self.framing(self.ask(data)), (200, "13", None, b"abc0123456789"))
 
     def test_given_trailers_then_they_are_dropped(self):
-        slow = [head(200, [("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")]), 0.02, chunk(b"abc"), 0.02, b"0\r\nX-Sum: 1\r\nSet-Cookie: t=1\r\n\r\n"]
+        slow = [head(200, [("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")]), 0.02, chunk(b"abc"), 0.02,
+                b"0\r\nX-Sum: 1\r\nSet-Cookie: t=1\r\n\r\n"]
         for steps in (slow, [b"".join(step for step in slow if isinstance(step, bytes))]):
             client = self.client(self.weir_)
             self.server.on("/", *steps)
@@ -67,8 +69,8 @@ class Framing(Proxied):
         self.assertEqual(self.ask(head(200), CLOSE).body, b"")
 
     def test_given_head_then_there_is_no_body_and_the_length_is_what_get_would_have(self):
-        cases = [(reply(200), "0"), (head(200, [("Content-Length", 12345)]), "12345"), (head(200, [("Transfer-Encoding", "chunked")]), None), (head(200), None),
-                 (head(404, [("Content-Length", 9)]), "9"), (head(204), None), (head(304, [("Content-Length", 9)]), "9")]
+        cases = [(reply(200), "0"), (head(200, [("Content-Length", 12345)]), "12345"), (head(200, [("Transfer-Encoding", "chunked")]), None),
+                 (head(200), None), (head(404, [("Content-Length", 9)]), "9"), (head(204), None), (head(304, [("Content-Length", 9)]), "9")]
         for steps, length in cases:
             with self.subTest(steps):
                 answer = self.ask(steps, method="HEAD")
@@ -76,7 +78,8 @@ class Framing(Proxied):
         self.assertEqual({request.method for request in self.server.requests}, {"HEAD", "GET"})
 
     def test_given_head_of_an_upstream_that_closes_then_the_client_connection_survives(self):
-        self.assertEqual(self.ask(head(200, [("Content-Length", 5), ("Connection", "close")]), CLOSE, method="HEAD").get("content-length"), "5")
+        answer = self.ask(head(200, [("Content-Length", 5), ("Connection", "close")]), CLOSE, method="HEAD")
+        self.assertEqual(answer.get("content-length"), "5")
         self.ask(head(200, [("Connection", "close")]), CLOSE, method="HEAD")
 
     def test_given_204_and_304_then_there_is_no_body_and_no_length_that_misleads(self):
@@ -234,7 +237,7 @@ class BrokenUpstreams(Proxied):
         self.server.on("/after", reply(200, AFTER))
 
     def ask_twice(self, steps, methods=("GET",), ways=(True, False)):
-        """Two requests; the first is answered so. Both in one write, or one after the other: the client sees two right answers, or one and the end."""
+        """Two requests, the first answered so; in one write, then one after the other. Yields what parse_responses() makes of what came."""
         for pipelined in ways:
             client = self.client(self.weir_)
             self.server.on("/", *steps)

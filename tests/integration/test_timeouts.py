@@ -85,8 +85,9 @@ class Heads(Timed):
 class RequestBodies(Timed):
     def setUp(self):
         self.server = self.origin()
-        self.weir_ = self.gateway(self.server, timeouts={"request_body": "400ms", "idle": "5s"}, routes=[{"path": "/"}, {"path": "/none", "limits": ["none"]}],
-                                  limits={"none": {"key": "global", "rate": "1/day", "burst": 1}, "in-flight": {"key": "global", "concurrency": 1000}})
+        self.weir_ = self.gateway(self.server, timeouts={"request_body": "400ms", "idle": "5s"},
+                                  limits={"none": {"key": "global", "rate": "1/day", "burst": 1}},
+                                  routes=[{"path": "/", "limits": ["in-flight"]}, {"path": "/none", "limits": ["none"]}])
 
     def test_given_silence_within_a_body_then_closed_and_the_upstream_is_left(self):
         began = time.monotonic()
@@ -196,7 +197,8 @@ class Stopping(Timed):
         server.on("/silent", 60)
         server.on("/stream", head(200, [("Transfer-Encoding", "chunked")]) + chunk(b"x"), 60)
         server.on("/cut", head(200, [("Content-Length", "100")]) + b"x", 60)
-        uploads = [message("POST", "/unread", "Content-Length: 100000000"), message("POST", "/unread", "Transfer-Encoding: chunked", body=b"ffffffff\r\n")]
+        uploads = [message("POST", "/unread", "Content-Length: 100000000"),
+                   message("POST", "/unread", "Transfer-Encoding: chunked", body=b"ffffffff\r\n")]
         downloads = [get(target) for target in ("/large", "/silent", "/stream", "/cut")] * 30  # more than are parked cheaply
         for data in uploads + downloads + [b"", b"GET / HT", get("/")]:
             client = self.client(weir, receive_buffer=4096)
