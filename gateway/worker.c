@@ -246,13 +246,19 @@ static struct listening *find_listening(const struct worker *worker, const char 
     return l;
 }
 
+static bool same_limits(const struct front_limits *a, const struct front_limits *b)
+{
+    return a->request_head == b->request_head && a->request_body == b->request_body && a->head_ns == b->head_ns &&
+           a->body_ns == b->body_ns && a->idle_ns == b->idle_ns && a->connections == b->connections;
+}
+
 /* What a front was built with cannot change: another takes over its socket, so that nobody who waits to be accepted is lost. */
 static int socket_of_changed(struct worker *worker, size_t index, struct listening *known)
 {
     const struct generation *generation = worker->tenure->generation;
     struct front_limits limits = limits_of(generation->config);
     struct tls *tls = generation->tls[index];
-    if (memcmp(&limits, &known->limits, sizeof limits) == 0 && known->tls == (tls != NULL)) {
+    if (same_limits(&limits, &known->limits) && known->tls == (tls != NULL)) {
         if (tls != NULL) {
             front_renew_tls(known->front, tls);
         }
