@@ -79,7 +79,7 @@ class OriginTest(harness.Case):
     def test_a_peer_that_leaves_is_noticed(self):
         self.server.on("/hang", SILENCE)
         raw(self.server.port, GET % b"/hang", timeout=0.1)
-        harness.wait_until(lambda: self.server.requests[0].abandoned and self.server.open_connections == 0)
+        harness.wait_until(lambda: self.server.requests and self.server.requests[0].abandoned and self.server.open_connections == 0)
 
     def test_a_stopped_origin_refuses(self):
         self.server.stop()
