@@ -48,8 +48,11 @@ struct config_sizes {
 
 #define CONFIG_SERVERS_MAX 256 /* of one upstream */
 
+#define CONFIG_SOCKET_MAX 107 /* bytes of a socket's path: sockaddr_un has 108, one is the NUL */
+
 struct config_server {
-    char *text; /* the URL as written */
+    char *text;   /* the URL as written */
+    char *socket; /* "unix:/run/api.sock": the path; then url is empty. Else NULL */
     struct rule_url url;
     unsigned weight; /* 1 … 1000: its part of the requests, against the other servers'; default 1 */
 };

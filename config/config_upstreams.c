@@ -11,6 +11,22 @@ static const char expected_url[] = "a URL such as \"http://10.0.0.1:9000\"";
 
 /* ---- servers ----------------------------------------------------------------------------------------------------- */
 
+/* NULL, or what is wrong with it. */
+static const char *read_socket(struct load *load, const char *path, struct config_server *server)
+{
+    size_t length = strlen(path);
+    if (path[0] != '/' || path[1] == '\0' || length > CONFIG_SOCKET_MAX) {
+        return "a socket is unix: and its absolute path, at most 107 bytes, such as \"unix:/run/api.sock\"";
+    }
+    for (size_t i = 0; i < length; i++) {
+        if ((unsigned char)path[i] <= ' ' || path[i] == 0x7f) { /* it appears in log lines */
+            return "a socket's path has no spaces or control characters";
+        }
+    }
+    server->socket = arena_copy(&load->lasting, path, length);
+    return NULL;
+}
+
 static void read_url(struct load *load, const struct member *member, const struct document_value *value, void *into)
 {
     struct config_server *server = into;
@@ -18,7 +34,10 @@ static void read_url(struct load *load, const struct member *member, const struc
     if (!value_is(load, value, DOCUMENT_STRING, expected_url)) {
         return;
     }
-    const char *problem = rule_url(value->text, &server->url);
+    static const char scheme[] = "unix:";
+    bool socket = strncmp(value->text, scheme, sizeof scheme - 1) == 0;
+    const char *problem =
+        socket ? read_socket(load, value->text + sizeof scheme - 1, server) : rule_url(value->text, &server->url);
     if (problem == NULL && server->url.tls) {
         problem = "https to an upstream is not supported by this version of weir; write http";
     }
@@ -51,13 +70,19 @@ static void read_server(struct load *load, const struct document_value *value, s
     }
 }
 
+static bool is_same(const struct config_server *a, const struct config_server *b)
+{
+    if (a->socket != NULL || b->socket != NULL) {
+        return a->socket != NULL && b->socket != NULL && strcmp(a->socket, b->socket) == 0;
+    }
+    return a->url.port == b->url.port && strcmp(a->url.host, b->url.host) == 0;
+}
+
 static void refuse_twins(struct load *load, const struct document_value *value, const struct config_upstream *upstream,
                          size_t last)
 {
-    const struct rule_url *url = &upstream->servers[last].url;
     for (size_t i = 0; i < last && upstream->servers[last].text != NULL; i++) {
-        const struct rule_url *other = &upstream->servers[i].url;
-        if (other->port == url->port && strcmp(other->host, url->host) == 0) {
+        if (is_same(&upstream->servers[i], &upstream->servers[last])) {
             config_errors_at(&load->faults, value, "this is the same server as servers[%zu]; remove one", i);
             return;
         }

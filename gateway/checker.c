@@ -116,6 +116,9 @@ static void on_written(struct uplink *uplink)
 
 static struct slice authority(const struct pool_server *server)
 {
+    if (server->config->socket != NULL) {
+        return SLICE("localhost");
+    }
     const char *at = strstr(server->config->text, "://");
     CHECK(at != NULL); /* rule_url() has seen it */
     at += 3;

@@ -32,7 +32,12 @@ static void init_server(struct pool *pool, size_t i, void (*on_name)(struct reso
     server->balance = &pool->shared->balance.servers[i];
     list_init(&server->idle);
     list_init(&server->nameless);
-    resolve_init(&server->resolve, pool->home->loop, server->config->url.host, server->config->url.port, on_name);
+    const struct config_server *config = server->config;
+    if (config->socket != NULL) {
+        resolve_init_socket(&server->resolve, pool->home->loop, config->socket, on_name);
+    } else {
+        resolve_init(&server->resolve, pool->home->loop, config->url.host, config->url.port, on_name);
+    }
 }
 
 bool pool_init(struct pool *pool, const struct config_upstream *config, struct pool_shared *shared,

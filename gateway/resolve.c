@@ -1,6 +1,8 @@
 /* resolve: see resolve.h. */
 #include "resolve.h"
 
+#include "check.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -104,6 +106,17 @@ void resolve_init(struct resolve *resolve, struct uv_loop_s *loop, const char *h
     } else {
         look_up(resolve);
     }
+}
+
+void resolve_init_socket(struct resolve *resolve, struct uv_loop_s *loop, const char *path,
+                         void (*on_done)(struct resolve *resolve))
+{
+    *resolve = (struct resolve){ .loop = loop, .host = path, .on_done = on_done, .literal = true, .count = 1 };
+    struct sockaddr_un *address = &resolve->addresses[0].socket;
+    size_t length = strlen(path);
+    CHECK(length < sizeof address->sun_path);
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path, length + 1);
 }
 
 void resolve_fini(struct resolve *resolve)

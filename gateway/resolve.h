@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 #define RESOLVE_OLD_MS    30000 /* names change rarely; getaddrinfo() does not tell for how long its answer holds */
 #define RESOLVE_AGAIN_MS  1000  /* not more often, however many connections fail */
@@ -19,6 +20,7 @@ union resolve_address {
     struct sockaddr any;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
+    struct sockaddr_un socket;
 };
 
 struct uv_loop_s;
@@ -40,6 +42,9 @@ struct resolve {
 /* `host` is borrowed. Begins the first lookup. on_done is never called from within. */
 void resolve_init(struct resolve *resolve, struct uv_loop_s *loop, const char *host, uint16_t port,
                   void (*on_done)(struct resolve *resolve));
+/* A socket in the file system (its path fits a sockaddr_un) is its own and only address. */
+void resolve_init_socket(struct resolve *resolve, struct uv_loop_s *loop, const char *path,
+                         void (*on_done)(struct resolve *resolve));
 void resolve_fini(struct resolve *resolve);
 
 /* The address whose turn it is, valid until the loop's next turn; NULL when none is known. Looks up again what is

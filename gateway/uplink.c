@@ -2,6 +2,7 @@
 #include "uplink.h"
 
 #include <stdlib.h>
+#include <sys/un.h>
 #include <uv.h>
 
 #define PIECE_SIZE                                                                                                     \
@@ -9,7 +10,11 @@
 
 struct uplink_socket {
     struct uplink uplink;
-    uv_tcp_t tcp;
+    union {
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe; /* to a socket in the file system */
+    };
     uv_connect_t connect;
     uv_shutdown_t shutdown;
     const struct uplink_home *home;
@@ -28,12 +33,12 @@ static struct uplink_socket *socket_of(struct uplink *uplink)
 
 static uv_stream_t *stream_of(struct uplink_socket *socket)
 {
-    return (uv_stream_t *)&socket->tcp;
+    return &socket->stream;
 }
 
 static bool is_closing(const struct uplink_socket *socket)
 {
-    return uv_is_closing((const uv_handle_t *)&socket->tcp);
+    return uv_is_closing((const uv_handle_t *)&socket->stream);
 }
 
 static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
@@ -57,6 +62,12 @@ static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
 static const char *sentence(int error)
 {
     switch (error) {
+    case UV_ENOENT:
+        return "the upstream's socket does not exist";
+    case UV_EACCES:
+        return "weir may not use the upstream's socket";
+    case UV_EAGAIN:
+        return "the upstream's socket has no room for another connection";
     case UV_ECONNREFUSED:
         return "the upstream refused the connection";
     case UV_EHOSTUNREACH:
@@ -88,6 +99,22 @@ static void on_connect(uv_connect_t *connect, int status)
     socket->home->events->on_connected(&socket->uplink, status == 0 ? NULL : sentence(status));
 }
 
+static int begin_to_connect(struct uplink_socket *socket, const struct sockaddr *address)
+{
+    int error = 0;
+    if (address->sa_family == AF_UNIX) {
+        uv_pipe_init(socket->home->loop, &socket->pipe, 0);
+        uv_pipe_connect(&socket->connect, &socket->pipe, ((const struct sockaddr_un *)(const void *)address)->sun_path,
+                        on_connect);
+    } else {
+        uv_tcp_init(socket->home->loop, &socket->tcp);
+        uv_tcp_nodelay(&socket->tcp, 1); /* what is written is a whole message, or all there is of it */
+        error = uv_tcp_connect(&socket->connect, &socket->tcp, address, on_connect);
+    }
+    socket->stream.data = socket->connect.data = socket;
+    return error;
+}
+
 struct uplink *uplink_open(const struct uplink_home *home, const struct sockaddr *address, const char **problem)
 {
     struct uplink_socket *socket = calloc(1, sizeof *socket);
@@ -99,10 +126,7 @@ struct uplink *uplink_open(const struct uplink_home *home, const struct sockaddr
     }
     socket->home = home;
     socket->uplink.parser = parser;
-    socket->tcp.data = socket->connect.data = socket;
-    uv_tcp_init(home->loop, &socket->tcp);
-    uv_tcp_nodelay(&socket->tcp, 1); /* what is written is a whole message, or all there is of it */
-    int error = uv_tcp_connect(&socket->connect, &socket->tcp, address, on_connect);
+    int error = begin_to_connect(socket, address);
     struct uplink *uplink = &socket->uplink;
     if (error != 0) {
         *problem = sentence(error);
@@ -123,7 +147,7 @@ void uplink_close(struct uplink **uplink)
     CHECK(!list_is_member(&(*uplink)->link) && (*uplink)->idle.next == NULL);
     (*uplink)->dial = NULL;
     (*uplink)->call = NULL;
-    uv_close((uv_handle_t *)&socket_of(*uplink)->tcp, on_closed);
+    uv_close((uv_handle_t *)&socket_of(*uplink)->stream, on_closed);
     *uplink = NULL;
 }
 

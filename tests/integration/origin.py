@@ -241,14 +241,22 @@ class Connection:
 
 
 class Origin:
-    def __init__(self, port=0, backlog=1024):
+    """`path`: it listens on a socket in the file system instead."""
+
+    def __init__(self, port=0, backlog=1024, path=None):
         self.requests = []  # in the order their heads were complete
         self.streams = []   # one bytearray per connection: every byte it sent
         self._paths, self._queue = {}, collections.deque()
         self._lock, self._open = threading.Lock(), set()
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=backlog)
-        self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        if path:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen(backlog)
+            self.url = f"unix:{path}"
+        else:
+            self._listener = socket.create_server(("127.0.0.1", port), backlog=backlog)
+            self.port = self._listener.getsockname()[1]
+            self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def on(self, path, *steps, early=False):
@@ -288,7 +296,8 @@ class Origin:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 connection = Connection(self, sock, len(self.streams))
                 self.streams.append(connection.stream)

@@ -91,8 +91,9 @@ static void the_full_example_says_what_it_means(void **state)
     config_errors_free(&errors);
     assert_int_equal(config->listen_count, 2);
     assert_int_equal(config->trusted_proxy_count, 2);
-    assert_int_equal(config->upstream_count, 2);
+    assert_int_equal(config->upstream_count, 3);
     assert_int_equal(config->upstreams[0].server_count, 2);
+    assert_string_equal(config->upstreams[2].servers[0].socket, "/run/reports.sock");
     assert_int_equal(config->limit_count, 6);
     assert_int_equal(config->route_count, 5);
     assert_string_equal(config->admin.token, "replace-this-example-token"); /* found beside the config */

@@ -43,6 +43,32 @@ static void an_upstream_is_a_url_or_an_object(void **state)
     config_free(&config);
 }
 
+static void a_server_may_be_a_socket(void **state)
+{
+    (void)state;
+    struct config *config = load_between(
+        before, "\"upstreams\": { \"a\": { \"servers\": [\"unix:/run/a.sock\", \"unix:/run/b.sock\", \"http://c\"] } }",
+        after);
+    const struct config_server *servers = config->upstreams[0].servers;
+    assert_string_equal(servers[0].text, "unix:/run/a.sock");
+    assert_string_equal(servers[0].socket, "/run/a.sock");
+    assert_string_equal(servers[1].socket, "/run/b.sock");
+    assert_null(servers[2].socket);
+    config_free(&config);
+    static const struct refusal cases[] = {
+        { "\"upstreams\": { \"a\": \"unix:\" }", "2:21 upstreams.a", "a socket is unix: and its absolute path" },
+        { "\"upstreams\": { \"a\": \"unix:run/a\" }", "2:21 upstreams.a", "absolute path" },
+        { "\"upstreams\": { \"a\": \"unix:/a b\" }", "2:21 upstreams.a", "no spaces" },
+        { "\"upstreams\": { \"a\": \"unix:/"
+          "1234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890"
+          "1234567\" }",
+          "2:21 upstreams.a", "at most 107 bytes" },
+        { "\"upstreams\": { \"a\": { \"servers\": [\"unix:/a\", \"unix:/b\", \"unix:/a\"] } }",
+          "2:57 upstreams.a.servers[2]", "this is the same server as servers[0]" },
+    };
+    assert_each_refused(before, after, cases, COUNT(cases));
+}
+
 static void servers_are_asked_how_they_are_where_that_is_said(void **state)
 {
     (void)state;
@@ -164,6 +190,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_upstream_is_a_url_or_an_object),
+        cmocka_unit_test(a_server_may_be_a_socket),
         cmocka_unit_test(servers_are_asked_how_they_are_where_that_is_said),
         cmocka_unit_test(an_upstream_that_cannot_be_reached_is_refused),
         cmocka_unit_test(a_gateway_does_not_forward_to_itself),

@@ -129,6 +129,22 @@ static void an_address_is_never_looked_up(void **state)
     assert_int_equal(asked.count, 0);
 }
 
+static void a_socket_is_its_own_address(void **state)
+{
+    (void)state;
+    struct resolve resolve;
+    resolve_init_socket(&resolve, &loop, "/run/api.sock", on_done);
+    for (int i = 0; i < 3; i++) {
+        const struct sockaddr *address = resolve_next(&resolve);
+        assert_int_equal(address->sa_family, AF_UNIX);
+        assert_string_equal(((const struct sockaddr_un *)(const void *)address)->sun_path, "/run/api.sock");
+        now_ms += 10 * RESOLVE_OLD_MS;
+        assert_false(resolve_again(&resolve));
+    }
+    resolve_fini(&resolve);
+    assert_int_equal(asked.count, 0);
+}
+
 static void all_addresses_of_a_name_are_used_in_turn(void **state)
 {
     (void)state;
@@ -243,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(an_address_is_never_looked_up, begin),
+        cmocka_unit_test_setup(a_socket_is_its_own_address, begin),
         cmocka_unit_test_setup(all_addresses_of_a_name_are_used_in_turn, begin),
         cmocka_unit_test_setup(an_old_answer_is_used_while_it_is_renewed, begin),
         cmocka_unit_test_setup(another_order_is_no_change, begin),

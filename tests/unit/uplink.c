@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -220,6 +222,37 @@ static void what_cannot_be_reached_is_told(void **state)
     assert_non_null(world.problem);
 }
 
+static void a_socket_in_the_file_system_is_connected_to_like_any_other(void **state)
+{
+    (void)state;
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    snprintf(address.sun_path, sizeof address.sun_path, "/tmp/weir-uplink-%d.sock", (int)getpid());
+    const struct sockaddr *to = (const struct sockaddr *)&address;
+    world.uplink = uplink_open(&world.home, to, &world.problem);
+    run_until(world.problem != NULL);
+    assert_string_equal(world.problem, "the upstream's socket does not exist");
+    uplink_close(&world.uplink);
+    world.problem = NULL;
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, to, sizeof address), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    world.uplink = uplink_open(&world.home, to, &world.problem);
+    run_until(world.connected);
+    assert_int_equal(write_text("hello"), UPLINK_WRITTEN);
+    char heard[5];
+    int peer = accept(listener, NULL, NULL);
+    assert_int_equal(read(peer, heard, 5), 5);
+    assert_memory_equal(heard, "hello", 5);
+    assert_int_equal(write(peer, "and back", 8), 8);
+    run_until(strcmp(world.said, "and back") == 0);
+    uplink_close(&world.uplink);
+    world.uplink = uplink_open(&world.home, to, &world.problem);
+    uplink_close(&world.uplink); /* before it is connected */
+    close(peer);
+    close(listener);
+    unlink(address.sun_path);
+}
+
 static void it_may_be_closed_before_it_is_connected(void **state)
 {
     (void)state;
@@ -243,6 +276,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_broken_one_takes_nothing_more, begin, end),
         cmocka_unit_test_setup_teardown(pieces_that_wait_when_it_breaks_are_told, begin, end),
         cmocka_unit_test_setup_teardown(what_cannot_be_reached_is_told, begin, end),
+        cmocka_unit_test_setup_teardown(a_socket_in_the_file_system_is_connected_to_like_any_other, begin, end),
         cmocka_unit_test_setup_teardown(it_may_be_closed_before_it_is_connected, begin, end),
     };
     return cmocka_run_group_tests_name("uplink", tests, NULL, NULL);
