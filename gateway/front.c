@@ -183,40 +183,6 @@ bool front_answer(struct front_request *r, const struct front_answer *answer)
     return true;
 }
 
-void front_abort(struct front_request *r)
-{
-    front_end_gone(r);
-}
-
-void front_feed(struct front_request *r)
-{
-    if (r->tunnel != NULL) {
-        tunnel_feed(r->tunnel);
-    } else if (r->park != PARK_NOT && r->answered) {
-        front_push_ready(r);
-    }
-}
-
-void front_pause_body(struct front_request *r)
-{
-    r->body_paused = true;
-    if (r->tunnel != NULL) {
-        tunnel_pause(r->tunnel);
-    }
-}
-
-void front_resume_body(struct front_request *r)
-{
-    if (r->body_paused) {
-        r->body_paused = false;
-        if (r->tunnel != NULL) {
-            tunnel_resume(r->tunnel);
-        } else if (r->park == PARK_SUSPENDED) {
-            front_push_ready(r);
-        }
-    }
-}
-
 /* ---- the library's callbacks: one request ---- */
 
 static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const char *name, size_t name_length,
@@ -254,24 +220,7 @@ static struct request_problem read_head(struct front_request *r, const char *met
     if (info != NULL && info->header_size > limits->request_head) {
         return (struct request_problem){ 431, "the request head is larger than sizes.request_head" };
     }
-    const struct field *host = request_field(request, SLICE("host"));
-    size_t need = 2 * request->target.length + (host != NULL ? host->value.length : 0) + 8;
-    size_t used = r->target == r->scratch ? request->target.length + 1 : 0;
-    char *scratch = r->scratch + used;
-    size_t size = sizeof r->scratch - used;
-    if (need > size) {
-        scratch = r->scratch_more = malloc(need);
-        size = need;
-        if (scratch == NULL) {
-            return (struct request_problem){ 503, "out of memory" };
-        }
-    }
-    struct request_problem problem = request_check(request, scratch, size);
-    if (problem.status == 0 && limits->request_body > 0 && request->body == REQUEST_LENGTH &&
-        request->content_length > limits->request_body) {
-        return (struct request_problem){ 413, "the request body is larger than sizes.request_body" };
-    }
-    return problem;
+    return front_request_judge(r);
 }
 
 static enum MHD_Result refuse(struct front_request *r, struct request_problem problem)
@@ -392,26 +341,11 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *mh
     struct front *front = context;
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     CHECK(info != NULL && info->socket_context != NULL);
-    struct connection *connection = info->socket_context;
-    struct front_request *r = front->free;
-    if (r != NULL) {
-        front->free = r->next_free;
-    } else if ((r = malloc(sizeof *r)) == NULL) {
+    struct front_request *r = front_request_create(front, info->socket_context, uri);
+    if (r == NULL) {
         return NULL;
     }
-    memset(r, 0, offsetof(struct front_request, scratch));
-    r->scratch_more = NULL;
-    r->front = front;
     r->mhd = mhd;
-    r->connection = connection;
-    size_t length = strlen(uri);
-    r->target = length < sizeof r->scratch ? r->scratch : malloc(length + 1);
-    if (r->target == NULL) {
-        r->next_free = front->free;
-        front->free = r;
-        return NULL;
-    }
-    memcpy(r->target, uri, length + 1);
     /* The library would now split the query into records of its pool, 64 bytes each, and answer 431 when there are many. The
      * query is ours to read: what it sees of it is made empty. */
     char *query = strchr((char *)(uintptr_t)uri, '?');
@@ -420,14 +354,6 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *mh
     }
     front->progress++; /* until the head is whole, which may want another run */
     r->run = front->runs;
-    r->next_live = front->live;
-    if (front->live != NULL) {
-        front->live->previous_live = r;
-    }
-    front->live = r;
-    if (connection->kept) { /* the first head has its deadline since the connection was accepted */
-        deadline_set(&front->heads, &connection->deadline, front_now_ms(front));
-    }
     return r;
 }
 
@@ -455,18 +381,6 @@ static enum front_end end_of(const struct front_request *r, enum MHD_RequestTerm
     return code == MHD_REQUEST_TERMINATED_COMPLETED_OK && (!r->gone || r->tunnelled) ? FRONT_SENT : FRONT_GONE;
 }
 
-static void drop_live(struct front_request *r)
-{
-    if (r->previous_live != NULL) {
-        r->previous_live->next_live = r->next_live;
-    } else {
-        r->front->live = r->next_live;
-    }
-    if (r->next_live != NULL) {
-        r->next_live->previous_live = r->previous_live;
-    }
-}
-
 static void on_completed(void *context, struct MHD_Connection *mhd, void **request,
                          enum MHD_RequestTerminationCode code)
 {
@@ -476,20 +390,7 @@ static void on_completed(void *context, struct MHD_Connection *mhd, void **reque
     if (r == NULL) {
         return;
     }
-    CHECK(r->tunnel == NULL);
-    front->progress++;
-    if (r->park == PARK_BLOCKED) {
-        front->blocked--;
-    }
-    deadline_clear(&r->body_deadline);
-    deadline_clear(&r->watch_deadline);
-    front_drop_ready(r);
-    drop_live(r);
-    if (r->watched) {
-        leaver_unwatch(front->leaver, r->connection->fd);
-    }
-    r->connection->kept = true;
-    deadline_set(&front->idles, &r->connection->deadline, front_now_ms(front));
+    front_request_detach(r);
     if (r->exchange != NULL) {
         front->active--;
         front->handler->on_done(r->exchange, end_of(r, code), r->sent_bytes);
@@ -500,12 +401,7 @@ static void on_completed(void *context, struct MHD_Connection *mhd, void **reque
     if (r->response != NULL) {
         MHD_destroy_response(r->response);
     }
-    if (r->target != r->scratch) {
-        free(r->target);
-    }
-    free(r->scratch_more);
-    r->next_free = front->free;
-    front->free = r;
+    front_request_destroy(r);
 }
 
 /* ---- connections ---- */

@@ -88,6 +88,16 @@ void front_end_gone(struct front_request *r);
 /* Ends a connection on which no request is in hand. */
 void front_shut(struct connection *connection);
 
+/* ---- front_request.c ---- */
+
+/* A request line is whole. NULL when memory is short. */
+struct front_request *front_request_create(struct front *front, struct connection *connection, const char *target);
+/* It is over: out of all lists, its connection idle. */
+void front_request_detach(struct front_request *r);
+void front_request_destroy(struct front_request *r);
+/* May the head that r->request now holds be served? Fills in the rest of r->request. */
+struct request_problem front_request_judge(struct front_request *r);
+
 /* ---- front_early.c ---- */
 
 /* The answer would have to wait long for the end of the request: it goes out at once, and ends the connection. */
