@@ -16,7 +16,7 @@
  *
  * An answer FRONT_TUNNEL (101) changes the connection to another protocol: on_body then brings the client's bytes as they come, and on_body_end once more when
  * it has ended its way; on_pull takes what goes to the client, as of a stream. The tunnel is over (on_done) when both ways have ended, when it is silent
- * for front_limits.idle_ns, or, after FRONT_ENDED, when the client does not end its way too within a second.
+ * for front_limits.idle_ns, or, after FRONT_ENDED, when the client does not end its way too within half a second.
  *
  * How a request waits for its answer ("parking") decides the cost of a proxied request: docs/ARCHITECTURE.md, "Parking".
  */

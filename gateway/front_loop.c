@@ -13,12 +13,12 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define PARK_BLOCKED_MS  5    /* about when two epoll_ctl cost less than being looked at in every run of a busy loop */
-#define PARK_BLOCKED_MAX 64   /* bounds that look: 64 × 60 ns a run */
-#define WATCH_AFTER_MS   50   /* a wait this long is watched for a client that leaves */
-#define LINGER_MS        1000 /* a client that was told the end of its tunnel has so long to end its way too */
-#define TICK_MS          100  /* deadlines are kept to this */
-#define RUNS_MAX         8    /* runs of the library in one turn, so that upstreams get theirs */
+#define PARK_BLOCKED_MS  5   /* about when two epoll_ctl cost less than being looked at in every run of a busy loop */
+#define PARK_BLOCKED_MAX 64  /* bounds that look: 64 × 60 ns a run */
+#define WATCH_AFTER_MS   50  /* a wait this long is watched for a client that leaves */
+#define LINGER_MS        500 /* a tunnel of which one side has ended has so long for the other's last words */
+#define TICK_MS          100 /* deadlines are kept to this */
+#define RUNS_MAX         8   /* runs of the library in one turn, so that upstreams get theirs */
 
 struct front_handles {
     uv_poll_t poll;
@@ -115,8 +115,13 @@ void front_end_gone(struct front_request *r)
 
 static void on_leave(void *user, void *cookie)
 {
+    struct front_request *r = cookie;
     (void)user;
-    front_end_gone(cookie);
+    if (r->tunnel != NULL) {
+        front_linger(r);
+    } else {
+        front_end_gone(r);
+    }
 }
 
 /* ---- the turn ---- */

@@ -111,6 +111,8 @@ bool front_discard(struct front_request *r, size_t length);
 
 /* The 101 has been sent; `extra`: bytes that came behind the request. */
 void front_begin_tunnel(struct front_request *r, int fd, const char *extra, size_t extra_length);
+/* One side has ended: time for the other to say its last, and no more. */
+void front_linger(struct front_request *r);
 void front_end_tunnel(struct front_request *r); /* on_done follows from the library's next run */
 
 /* ---- front.c: what the loop asks of the library ---- */

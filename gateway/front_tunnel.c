@@ -1,6 +1,9 @@
 /* front_tunnel: a connection that was answered with 101: its bytes between the client's socket (tunnel.h) and the owner. See front.h, FRONT_TUNNEL.
  *
  * To the library the connection is suspended, and its request is in hand until front_library_end_tunnel().
+ *
+ * Of a TLS connection the library keeps the socket and carries the bytes between it and another one, which the tunnel gets. It does not tell of ends there:
+ * that of the client is looked for on its own socket (leaver.h), and the client hears of ours when the whole connection is ended.
  */
 #include "front_state.h"
 
@@ -14,11 +17,15 @@
 static_assert(TUNNEL_DRY == FRONT_DRY && TUNNEL_ENDED == FRONT_ENDED && TUNNEL_BROKEN == FRONT_BROKEN,
               "what an owner answers is passed on");
 
-/* The client has been told that there is nothing more to come: time to say its last, and no more. */
-static void linger(struct front_request *r)
+void front_linger(struct front_request *r)
 {
     r->lingering = true;
     deadline_set(&r->front->lingers, &r->body_deadline, front_now_ms(r->front));
+}
+
+static bool is_carried(const struct front_request *r)
+{
+    return r->connection->tls != NULL;
 }
 
 static void moved(struct front_request *r)
@@ -45,11 +52,11 @@ static long on_pull(void *user, char *out, size_t size)
 {
     struct front_request *r = user;
     long got = r->front->handler->on_pull(r->exchange, out, size);
-    if (got == FRONT_ENDED) {
-        linger(r);
-    }
     r->cut = r->cut || got == FRONT_BROKEN;
-    return got;
+    if (got == FRONT_ENDED) {
+        front_linger(r);
+    }
+    return got == FRONT_ENDED && is_carried(r) ? TUNNEL_BROKEN : got;
 }
 
 static void on_sent(void *user, size_t length)
@@ -73,11 +80,14 @@ static const struct tunnel_events events = {
 void front_begin_tunnel(struct front_request *r, int fd, const char *extra, size_t extra_length)
 {
     int yes = 1;
-    /* The library has taken it away. Where it carries the bytes itself (TLS) this is another socket, that knows no delay. */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    if (r->watched) {
-        leaver_unwatch(r->front->leaver, r->connection->fd);
-        r->watched = false;
+    (void)setsockopt(r->connection->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* the library has taken it away */
+    if (r->watched != is_carried(r)) {
+        r->watched = !r->watched;
+        if (r->watched) {
+            leaver_watch(r->front->leaver, r->connection->fd, r);
+        } else {
+            leaver_unwatch(r->front->leaver, r->connection->fd);
+        }
     }
     r->tunnel = r->gone ? NULL : tunnel_open(front_loop(r->front), fd, &events, r);
     if (r->tunnel == NULL) {
@@ -97,4 +107,9 @@ void front_end_tunnel(struct front_request *r)
         tunnel_close(&r->tunnel);
     }
     front_library_end_tunnel(r);
+    if (r->gone || r->cut) {
+        shutdown(r->connection->fd, SHUT_RDWR);
+    } else {
+        front_linger(r); /* what the library still carries */
+    }
 }

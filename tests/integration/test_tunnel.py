@@ -2,15 +2,17 @@
 import pathlib
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import threading
 import time
 
-from harness import SLOW, open_fds, wait_until
+from harness import SLOW, free_port, open_fds, wait_until
 from limited import waited
 from origin import reply
 from proxied import Client, Proxied
+from test_tls import certificate, unverified
 
 PYTHON = "/usr/bin/python3"  # the system's, for which python3-websockets is packaged
 PROGRAM = str(pathlib.Path(__file__).parent / "websockets_program.py")
@@ -274,6 +276,62 @@ class Ends(Tunnelled):
         self.wait_free(weir)
         wait_until(lambda: open_fds(weir.pid) <= before + 2, what="descriptors to be closed")
         wait_until(lambda: not origin.open, what="the upstream's connections to end")
+
+
+class OverTls(Tunnelled):
+    """The HTTP library carries these bytes itself, and tells less of ends."""
+
+    def gateway(self, origin, **more):
+        return super().gateway(origin, listen={"address": f"127.0.0.1:{free_port()}", "tls": certificate("one.example")}, **more)
+
+    def client(self, weir, **more):
+        client = super().client(weir, **more)
+        client.sock = unverified().wrap_socket(client.sock)
+        return client
+
+    def test_bytes_pass_both_ways(self):
+        client = self.opened(self.gateway(self.switcher()), behind=b"sent at once")
+        self.assertEqual(self.read(client, 12), b"sent at once")
+        for i in range(500):
+            client.send(b"%04d" % i * 50)
+            self.assertEqual(self.read(client, 200), b"%04d" % i * 50)
+        client.send(b"much " * 20000)
+        self.assertEqual(self.read(client, 100000), b"much " * 20000)
+
+    def test_all_that_an_upstream_sent_before_it_left_arrives(self):
+        weir = self.gateway(self.switcher(lambda sock: sock.sendall(b"z" * (16 << 20))))
+        client = self.opened(weir)
+        self.assertEqual(client.rest(), b"z" * (16 << 20))
+        self.wait_free(weir)
+
+    def test_a_client_that_leaves_frees_its_slot_and_its_upstream(self):
+        origin = self.switcher()
+        weir = self.gateway(origin)
+        for leave in (Client.close, Client.reset):
+            with self.subTest(leave=leave.__name__):
+                origin.seen_end.clear()
+                leave(self.opened(weir))
+                self.assertTrue(origin.seen_end.wait(1 * SLOW), "the upstream was not told")
+                self.wait_free(weir, 1)
+
+    def test_a_client_that_reads_nothing_is_left_when_its_upstream_has(self):
+        weir = self.gateway(self.switcher(lambda sock: sock.sendall(b"z" * (1 << 20))), timeouts={"idle": "1s"})
+        self.opened(weir, receive_buffer=4096)
+        self.wait_free(weir, 4)
+
+    def test_a_silent_tunnel_ends(self):
+        weir = self.gateway(self.switcher(), timeouts={"idle": "500ms"})
+        self.assertEqual(self.opened(weir).rest(), b"")
+        self.wait_free(weir)
+
+    def test_a_stop_ends_open_tunnels(self):
+        weir = self.gateway(self.switcher(), timeouts={"shutdown": "500ms"})
+        clients = [self.opened(weir) for _ in range(5)]
+        weir.process.send_signal(signal.SIGTERM)
+        status, _, said = waited(weir)
+        self.assertEqual(status, 0, said)
+        for client in clients:
+            self.assertEqual(client.rest(), b"")
 
 
 class BackPressure(Tunnelled):
