@@ -64,6 +64,9 @@ static long on_pull(void *exchange, char *out, size_t size)
     struct exchange *x = exchange;
     size_t length = spool_take(&x->body, out, size);
     if (length == 0) {
+        if (x->opened_ns != 0) { /* a tunnel may be silent for hours */
+            spool_fini(&x->body);
+        }
         return x->failed ? FRONT_BROKEN : x->response_end ? FRONT_ENDED : FRONT_DRY;
     }
     if (x->paused && x->body.length <= SPOOL_LOW && x->call != NULL) {

@@ -116,8 +116,8 @@ class WebSockets(Tunnelled):
         return self.weir({"upstreams": {"ws": self.url}, "limits": {"in-flight": {"key": "global", "concurrency": 1000}},
                           "routes": [{"path": "/", "upstream": "ws", "limits": ["in-flight"]}], **more})
 
-    def play(self, weir, scenario, number, path="/"):
-        done = subprocess.run([PYTHON, PROGRAM, scenario, f"ws://127.0.0.1:{weir.port}{path}", str(number)], capture_output=True,
+    def play(self, weir, scenario, number, scheme="ws"):
+        done = subprocess.run([PYTHON, PROGRAM, scenario, f"{scheme}://127.0.0.1:{weir.port}/", str(number)], capture_output=True,
                               text=True, timeout=100 * SLOW)
         self.assertEqual(done.returncode, 0, done.stderr)
 
@@ -128,6 +128,13 @@ class WebSockets(Tunnelled):
 
     def test_messages_of_a_megabyte_come_back_unchanged(self):
         self.play(self.proxy(), "large", 20)
+
+    def test_the_same_over_tls(self):
+        weir = self.proxy(listen={"address": f"127.0.0.1:{free_port()}", "tls": certificate("one.example")})
+        for scenario, number in (("messages", 3000), ("large", 5), ("pings", 50), ("together", 50)):
+            with self.subTest(scenario=scenario):
+                self.play(weir, scenario, number, "wss")
+        self.wait_free(weir)
 
     def test_pings_are_answered_by_the_other_side(self):
         self.play(self.proxy(), "pings", 200)
@@ -413,6 +420,17 @@ class Operation(Tunnelled):
         self.assertGreater(time.monotonic() - began, 0.9)
         self.assertEqual(status, 0, said)
         self.assertIn("requests were still in flight", said)
+
+    def test_a_reload_leaves_a_tunnel_alone(self):
+        weir = self.gateway(self.switcher())
+        client = self.opened(weir)
+        other = self.origin()
+        weir.write_config({"routes": [{"path": "/", "upstream": "b"}], "upstreams": {"b": other.url}, "timeouts": {"idle": "61s"}})
+        weir.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: weir.get("/").body == b"ok\n", what="the new config")
+        client.send(b"still there")
+        self.assertEqual(self.read(client, 11), b"still there")
+        client.close()
 
     def test_a_stop_waits_no_longer_than_the_last_tunnel(self):
         weir = self.gateway(self.switcher(), timeouts={"shutdown": "30s"})
