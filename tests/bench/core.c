@@ -6,7 +6,7 @@
  *
  *   admitted   the bucket has enough: found, charged, described. On one thread, and on two that share the table
  *   refused    the bucket is empty: found, described; nothing is written
- *   3 limits   one request that meets three limits, each with a table of its own and another key
+ *   3 limits   one request that meets three limits, each with a table of its own, a third of the size, and another key
  *
  * Each figure is the median of RUNS runs, a run's that of its slowest thread, and includes the two nanoseconds or so that
  * it takes to draw a key. Hashing is apart: the last line has it, for a key of 16 bytes.
@@ -114,8 +114,9 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median_ns(uint64_t keys, size_t threads, size_t limits, bool refused, double seconds)
+static double median_ns(uint64_t all_keys, size_t threads, size_t limits, bool refused, double seconds)
 {
+    const uint64_t keys = all_keys / limits + (all_keys < limits); /* of each limit */
     static const char *const names[LIMITS] = { "one", "two", "three" };
     const struct setting setting = { keys, threads, limits, refused, seconds };
     struct limiter_rule rules[LIMITS];
