@@ -388,9 +388,10 @@ static enum step step_done(struct exchange *x)
         .admission = &x->admission,
         .request_id = x->request_id,
         .route = x->route,
-        .status = x->end == FRONT_TOO_LARGE ? 413
-                  : unanswered              ? OUTCOME_CLIENT_LEFT
-                                            : x->status,
+        .status = x->end == FRONT_TOO_LARGE   ? 413
+                  : x->end == FRONT_MALFORMED ? 400
+                  : unanswered                ? OUTCOME_CLIENT_LEFT
+                                              : x->status,
         .sent_bytes = x->sent_bytes,
         .received_bytes = x->received_bytes,
         .began_realtime_ns = x->began_realtime_ns,

@@ -14,14 +14,13 @@
 #include "reply.h"
 
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #define STREAM_BLOCK (64 * 1024) /* bytes asked of a stream at once */
-/* Of a connection's memory beyond the largest request head: the library keeps a second copy of Cookie there, its records of the fields, and
- * the answer's head. It clears all of it for every request (a tenth of a refusal's cost), so it is not larger than that. */
-#define POOL_EXTRA  (16 * 1024)
+/* Of a connection's memory beyond the largest request head: the library's records of the fields, and the answer's head, which also has what
+ * the request's left free. It clears all of it for every request (a tenth of a refusal's cost), so it is not larger than that. */
+#define POOL_EXTRA  (4 * 1024)
 #define POOL_RECORD 64  /* the library's record of one request field */
 #define POOL_SLACK  512 /* status line, Date, Content-Length, Connection, rounding */
 
@@ -105,6 +104,7 @@ static void on_upgrade(void *context, struct MHD_Connection *mhd, void *request,
     (void)request;
     r->tunnelled = true;
     r->upgraded = upgraded;
+    wires_remove(&r->front->wires, r->connection->fd); /* what follows is no HTTP */
     front_begin_tunnel(r, fd, extra, extra_length);
 }
 
@@ -185,11 +185,16 @@ bool front_answer(struct front_request *r, const struct front_answer *answer)
 
 /* ---- the library's callbacks: one request ---- */
 
+static const char hidden_cookie[] = MHD_HTTP_HEADER_COOKIE; /* ours: see hide_from_library() */
+
 static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const char *name, size_t name_length,
                                 const char *value, size_t value_length)
 {
     struct request *request = context;
     (void)kind;
+    if (name == hidden_cookie) {
+        return MHD_YES;
+    }
     if (request->field_count == REQUEST_FIELDS_MAX) {
         request->field_count++; /* one too many: noted, not kept */
         return MHD_NO;
@@ -205,7 +210,6 @@ static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const ch
 static struct request_problem read_head(struct front_request *r, const char *method, const char *version)
 {
     struct request *request = &r->request;
-    const struct front_limits *limits = &r->front->limits;
     request->method = (struct slice){ method, strlen(method) };
     request->version = (struct slice){ version, strlen(version) };
     request->target = (struct slice){ r->target, strlen(r->target) };
@@ -213,14 +217,8 @@ static struct request_problem read_head(struct front_request *r, const char *met
     request->tls = r->connection->tls != NULL;
     request->field_count = 0;
     MHD_get_connection_values_n(r->mhd, MHD_HEADER_KIND, on_field, request);
-    if (request->field_count > REQUEST_FIELDS_MAX) {
-        return (struct request_problem){ 431, "the request has too many header fields" };
-    }
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    if (info != NULL && info->header_size > limits->request_head) {
-        return (struct request_problem){ 431, "the request head is larger than sizes.request_head" };
-    }
-    return front_request_judge(r);
+    return front_request_judge(r, info != NULL ? info->header_size : 0);
 }
 
 static enum MHD_Result refuse(struct front_request *r, struct request_problem problem)
@@ -235,6 +233,7 @@ static enum MHD_Result refuse(struct front_request *r, struct request_problem pr
                                    .whole = reply.body };
     r->response = make_response(r, &answer);
     r->status = problem.status;
+    r->connection->unread = true;
     r->front->handler->on_refused(r->front->owner, &r->connection->peer, problem.status);
     return r->response != NULL && front_library_answer(r) ? MHD_YES : MHD_NO;
 }
@@ -264,6 +263,7 @@ static enum MHD_Result begin(struct front_request *r, const char *method, const 
     }
     if (r->request.body != REQUEST_NO_BODY && (r->close_now || r->request.expect_continue)) {
         front_drop_ready(r);
+        r->connection->unread = true;
         return front_library_answer(r) ? MHD_YES : MHD_NO; /* closes: the body is not read */
     }
     return MHD_YES;
@@ -300,6 +300,34 @@ static enum MHD_Result take_body(struct front_request *r, const char *data, size
     return MHD_YES;
 }
 
+static enum MHD_Result on_trailer(void *context, enum MHD_ValueKind kind, const char *name, size_t name_length,
+                                  const char *value, size_t value_length)
+{
+    const char **problem = context;
+    struct field field = { { name, name_length }, { value_length > 0 ? value : "", value_length } };
+    (void)kind;
+    *problem = request_check_trailer(&field);
+    return *problem == NULL ? MHD_YES : MHD_NO;
+}
+
+/* The last call: the body has come to its end. False: what came behind its last chunk makes it none. */
+static bool end_body(struct front_request *r)
+{
+    const char *problem = NULL;
+    if (r->request.body == REQUEST_CHUNKED) {
+        MHD_get_connection_values_n(r->mhd, MHD_FOOTER_KIND, on_trailer, &problem);
+    }
+    if (problem != NULL) {
+        r->malformed = true;
+        (void)connection_refuse(r->connection, 400, problem);
+        return false;
+    }
+    r->body_ended = true;
+    deadline_clear(&r->body_deadline);
+    r->front->handler->on_body_end(r->exchange);
+    return true;
+}
+
 static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, const char *url, const char *method,
                                  const char *version, const char *data, size_t *size, void **request)
 {
@@ -319,10 +347,8 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, cons
     if (r->early) {
         return MHD_NO;
     }
-    if (!r->body_ended) {
-        r->body_ended = true;
-        deadline_clear(&r->body_deadline);
-        r->front->handler->on_body_end(r->exchange);
+    if (!r->body_ended && !end_body(r)) {
+        return MHD_NO;
     }
     if (r->response != NULL) {
         front_drop_ready(r);
@@ -333,6 +359,18 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, cons
     }
     front_park(r);
     return MHD_YES;
+}
+
+/* The library would split the query, and the first Cookie of a head, into records of its pool, 64 bytes each, and answer 431 when
+ * there are many. Both are ours to read: what it sees of the query is made empty, and the first Cookie it finds is this one. (The call is
+ * documented for on_access() only, because of other threads, of which there are none.) */
+static void hide_from_library(struct MHD_Connection *mhd, char *uri)
+{
+    char *query = strchr(uri, '?');
+    if (query != NULL) {
+        query[1] = '\0';
+    }
+    (void)MHD_set_connection_value_n(mhd, MHD_HEADER_KIND, hidden_cookie, sizeof hidden_cookie - 1, "", 0);
 }
 
 /* The request line is whole: a request begins. `uri` is the raw target in the library's own buffer. */
@@ -346,12 +384,7 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *mh
         return NULL;
     }
     r->mhd = mhd;
-    /* The library would now split the query into records of its pool, 64 bytes each, and answer 431 when there are many. The
-     * query is ours to read: what it sees of it is made empty. */
-    char *query = strchr((char *)(uintptr_t)uri, '?');
-    if (query != NULL) {
-        query[1] = '\0';
-    }
+    hide_from_library(mhd, (char *)(uintptr_t)uri);
     front->progress++; /* until the head is whole, which may want another run */
     r->run = front->runs;
     return r;
@@ -364,39 +397,24 @@ static size_t no_unescape(void *context, struct MHD_Connection *mhd, char *text)
     return strlen(text);
 }
 
-static enum front_end end_of(const struct front_request *r, enum MHD_RequestTerminationCode code)
+static void finish(struct front_request *r, enum MHD_RequestTerminationCode code)
 {
-    if (r->too_large) {
-        return FRONT_TOO_LARGE;
-    }
-    if (r->early) {
-        return r->gone && !r->timed_out ? FRONT_GONE : FRONT_SENT;
-    }
-    if (r->timed_out || code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED) {
-        return FRONT_TIMEOUT;
-    }
-    if (r->cut) {
-        return FRONT_CUT;
-    }
-    return code == MHD_REQUEST_TERMINATED_COMPLETED_OK && (!r->gone || r->tunnelled) ? FRONT_SENT : FRONT_GONE;
-}
-
-static void on_completed(void *context, struct MHD_Connection *mhd, void **request,
-                         enum MHD_RequestTerminationCode code)
-{
-    struct front *front = context;
-    struct front_request *r = *request;
-    *request = NULL;
-    if (r == NULL) {
-        return;
-    }
+    struct front *front = r->front;
+    struct connection *connection = r->connection;
+    /* What the library has answered itself: a head or a body that it did not take. */
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_HTTP_STATUS);
+    unsigned refused = !r->answered && info != NULL ? info->http_status : 0;
+    connection->unread |= refused != 0;
+    r->malformed |= refused != 0 && !r->early;
     front_request_detach(r);
     if (r->exchange != NULL) {
         front->active--;
-        front->handler->on_done(r->exchange, end_of(r, code), r->sent_bytes);
-    } else if (!r->head_seen) { /* the library refused the head itself, or the client left within it */
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_HTTP_STATUS);
-        front->handler->on_refused(front->owner, &r->connection->peer, info != NULL ? info->http_status : 0);
+        enum front_end end = code == MHD_REQUEST_TERMINATED_COMPLETED_OK      ? FRONT_SENT
+                             : code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED ? FRONT_TIMEOUT
+                                                                              : FRONT_GONE;
+        front->handler->on_done(r->exchange, front_request_end(r, end), r->sent_bytes);
+    } else if (!r->head_seen) { /* else it was we who refused it; 0: the client left within it */
+        front->handler->on_refused(front->owner, &connection->peer, refused);
     }
     if (r->response != NULL) {
         MHD_destroy_response(r->response);
@@ -404,59 +422,37 @@ static void on_completed(void *context, struct MHD_Connection *mhd, void **reque
     front_request_destroy(r);
 }
 
-/* ---- connections ---- */
-
-static struct rule_ip peer_of(struct MHD_Connection *mhd)
+static void on_completed(void *context, struct MHD_Connection *mhd, void **request,
+                         enum MHD_RequestTerminationCode code)
 {
-    struct rule_ip ip = { { 0 } };
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info == NULL || info->client_addr == NULL) {
-        return ip;
+    struct front_request *r = *request;
+    (void)context;
+    (void)mhd;
+    *request = NULL;
+    if (r != NULL) {
+        finish(r, code);
     }
-    if (info->client_addr->sa_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const void *)info->client_addr;
-        ip.bytes[10] = ip.bytes[11] = 0xff;
-        memcpy(ip.bytes + 12, &v4->sin_addr, 4);
-    } else if (info->client_addr->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const void *)info->client_addr;
-        memcpy(ip.bytes, &v6->sin6_addr, 16);
-    }
-    return ip;
 }
+
+/* ---- connections ---- */
 
 static void on_connection(void *context, struct MHD_Connection *mhd, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
-    struct front *front = context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        struct connection *connection = calloc(1, sizeof *connection);
-        CHECK(connection != NULL); /* 100 bytes: a process this short of memory must not guess who its clients are */
-        *socket_context = connection;
-        front->connections++;
-        front->accepts++;
-        connection->front = front;
-        connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        connection->peer = peer_of(mhd);
-        deadline_set(&front->heads, &connection->deadline, front_now_ms(front));
-        connection->refused = front->draining || !front->handler->on_connection(front->owner, &connection->peer, 1);
-        if (connection->refused) {
-            front_shut(connection);
-        } else if (front->tls != NULL) {
-            connection->tls = tls_hold(front->tls);
-            connection->tls_session = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
-            tls_begin(connection->tls, connection->tls_session);
-        }
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        const struct sockaddr *address = info != NULL ? info->client_addr : NULL;
+        int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        *socket_context = connection_open(context, fd, address, info != NULL ? info->tls_session : NULL);
         return;
     }
     struct connection *connection = *socket_context;
-    tls_drop(&connection->tls); /* the library has freed the session */
-    front->connections--;
-    if (!connection->refused) {
-        (void)front->handler->on_connection(front->owner, &connection->peer, -1);
-    }
-    deadline_clear(&connection->deadline);
     *socket_context = NULL;
-    free(connection);
+    if (connection->request != NULL) { /* of an error in a size line too long for its memory the library says nothing */
+        finish(connection->request, MHD_REQUEST_TERMINATED_WITH_ERROR);
+    }
+    connection_close(&connection);
 }
 
 /* ---- what the loop asks of the library ---- */
@@ -515,7 +511,9 @@ void front_library_stop(struct front *front)
 
 void front_library_run(struct front *front)
 {
+    wires_reading(&front->wires);
     (void)MHD_run(front->daemon);
+    wires_reading(NULL);
 }
 
 bool front_library_wants_run(const struct front *front)

@@ -32,11 +32,12 @@ struct front;         /* one listener of one worker */
 struct front_request; /* the front's half of one request */
 
 enum front_end {
-    FRONT_SENT,     /* the answer left to its last byte; a tunnel has ended, by whichever side */
-    FRONT_CUT,      /* the owner's body source said it is broken: the client saw a truncated answer */
-    FRONT_GONE,     /* the client left, or its connection failed */
-    FRONT_TIMEOUT,  /* the client was too slow: body silence, or it read nothing */
-    FRONT_TOO_LARGE /* its body passed front_limits.request_body: it was told 413 */
+    FRONT_SENT,      /* the answer left to its last byte; a tunnel has ended, by whichever side */
+    FRONT_CUT,       /* the owner's body source said it is broken: the client saw a truncated answer */
+    FRONT_GONE,      /* the client left, or its connection failed */
+    FRONT_TIMEOUT,   /* the client was too slow: body silence, or it read nothing */
+    FRONT_TOO_LARGE, /* its body passed front_limits.request_body: it was told 413 */
+    FRONT_MALFORMED  /* its body or its trailer is none: it was told 400 */
 };
 
 struct front_handler {
@@ -82,7 +83,8 @@ void front_destroy(struct front **front);
 enum front_body { FRONT_WHOLE, FRONT_STREAM, FRONT_TUNNEL };
 struct front_answer {
     unsigned status;
-    const struct field *fields; /* copied; never Content-Length, Transfer-Encoding, Connection, Keep-Alive; Upgrade only in 101 */
+    const struct field
+        *fields; /* copied; never Content-Length, Transfer-Encoding, Connection, Keep-Alive; Upgrade only in 101 */
     size_t field_count;
     bool close;
     enum front_body body;

@@ -233,11 +233,19 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     front->pending = front->polled = true;
 }
 
-/* What the client has sent already can still be read: it is not served. */
-void front_shut(struct connection *connection)
+/* A client that ends its side together with a request is not seen to do so: the library's last read was short, so it waits for an
+ * event that has been. Who has become idle since the last tick is asked. */
+static void look_for_ends(struct front *front, uint64_t now)
 {
-    connection->shut = true;
-    shutdown(connection->fd, SHUT_RDWR);
+    uint64_t since = front->ticked_ms + front->idles.duration;
+    for (struct deadline *d = front->idles.head.previous; d != &front->idles.head && d->due >= since; d = d->previous) {
+        struct connection *connection = DEADLINE_OWNER(d, struct connection, deadline);
+        char byte;
+        if (recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+            connection_shut(connection);
+        }
+    }
+    front->ticked_ms = now;
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -245,8 +253,9 @@ static void on_tick(uv_timer_t *timer)
     struct front *front = timer->data;
     uint64_t now = front_now_ms(front);
     struct deadline *due;
+    look_for_ends(front, now);
     while ((due = deadline_take(&front->heads, now)) != NULL || (due = deadline_take(&front->idles, now)) != NULL) {
-        front_shut(DEADLINE_OWNER(due, struct connection, deadline));
+        connection_shut(DEADLINE_OWNER(due, struct connection, deadline));
     }
     while ((due = deadline_take(&front->bodies, now)) != NULL) {
         struct front_request *r = DEADLINE_OWNER(due, struct front_request, body_deadline);
@@ -339,7 +348,7 @@ int front_drain(struct front *front, bool close_idle)
 {
     front->draining = true;
     for (struct deadline *d = front->idles.head.next; close_idle && d != &front->idles.head; d = d->next) {
-        front_shut(DEADLINE_OWNER(d, struct connection, deadline));
+        connection_shut(DEADLINE_OWNER(d, struct connection, deadline));
     }
     front->pending = true;
     return front_library_quiesce(front);
@@ -366,6 +375,7 @@ static void on_handle_closed(uv_handle_t *handle)
         front->free = r->next_free;
         free(r);
     }
+    wires_fini(&front->wires);
     free(front);
 }
 

@@ -36,6 +36,7 @@ struct front_request *front_request_create(struct front *front, struct connectio
         front->live->previous_live = r;
     }
     front->live = r;
+    connection->request = r;
     if (connection->kept) { /* the first head has its deadline since the connection was accepted */
         deadline_set(&front->heads, &connection->deadline, front_now_ms(front));
     }
@@ -69,8 +70,26 @@ void front_request_detach(struct front_request *r)
     if (r->watched) {
         leaver_unwatch(front->leaver, r->connection->fd);
     }
+    r->connection->request = NULL;
     r->connection->kept = true;
     deadline_set(&front->idles, &r->connection->deadline, front_now_ms(front));
+}
+
+enum front_end front_request_end(const struct front_request *r, enum front_end seen)
+{
+    if (r->malformed || r->too_large) {
+        return r->malformed ? FRONT_MALFORMED : FRONT_TOO_LARGE;
+    }
+    if (r->early) {
+        return r->gone && !r->timed_out ? FRONT_GONE : FRONT_SENT;
+    }
+    if (r->timed_out || seen == FRONT_TIMEOUT) {
+        return FRONT_TIMEOUT;
+    }
+    if (r->cut) {
+        return FRONT_CUT;
+    }
+    return r->gone && !r->tunnelled ? FRONT_GONE : seen;
 }
 
 void front_request_destroy(struct front_request *r)
@@ -86,10 +105,30 @@ void front_request_destroy(struct front_request *r)
 
 /* ---- its head ---- */
 
-struct request_problem front_request_judge(struct front_request *r)
+static struct request_problem judge_size(const struct front_request *r, size_t head_size)
+{
+    const struct request *request = &r->request;
+    uint64_t largest = r->front->limits.request_head;
+    if (request->method.length + request->target.length + request->version.length + 4 > largest) { /* 2 blanks, CRLF */
+        return (struct request_problem){ 414, "the request line is longer than sizes.request_head" };
+    }
+    if (head_size > largest) {
+        return (struct request_problem){ 431, "the request head is larger than sizes.request_head" };
+    }
+    if (request->field_count > REQUEST_FIELDS_MAX) {
+        return (struct request_problem){ 431, "the request has too many header fields" };
+    }
+    return (struct request_problem){ 0, NULL };
+}
+
+struct request_problem front_request_judge(struct front_request *r, size_t head_size)
 {
     struct request *request = &r->request;
     const struct front_limits *limits = &r->front->limits;
+    struct request_problem problem = judge_size(r, head_size);
+    if (problem.status != 0) {
+        return problem;
+    }
     const struct field *host = request_field(request, SLICE("host"));
     size_t need = 2 * request->target.length + (host != NULL ? host->value.length : 0) + 8;
     size_t used = r->target == r->scratch ? request->target.length + 1 : 0;
@@ -102,7 +141,7 @@ struct request_problem front_request_judge(struct front_request *r)
             return (struct request_problem){ 503, "out of memory" };
         }
     }
-    struct request_problem problem = request_check(request, scratch, size);
+    problem = request_check(request, scratch, size);
     if (problem.status == 0 && limits->request_body > 0 && request->body == REQUEST_LENGTH &&
         request->content_length > limits->request_body) {
         return (struct request_problem){ 413, "the request body is larger than sizes.request_body" };

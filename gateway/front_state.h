@@ -1,4 +1,4 @@
-/* front_state: what front.c (the library's callbacks), front_loop.c (parking, turns, deadlines), front_early.c and front_tunnel.c share of a front. Nobody else includes it. */
+/* front_state: what front.c (the library's callbacks), front_loop.c (parking, turns, deadlines) and the other front_*.c share of a front. Nobody else includes it. */
 #ifndef WEIR_FRONT_STATE_H
 #define WEIR_FRONT_STATE_H
 
@@ -7,6 +7,9 @@
 #include "leaver.h"
 #include "tls.h"
 #include "tunnel.h"
+#include "wire.h"
+
+#include <sys/types.h>
 
 #define SCRATCH_INLINE 1024 /* holds target and normalised path of nearly all requests */
 enum park { PARK_NOT, PARK_BLOCKED, PARK_SUSPENDED };
@@ -15,9 +18,12 @@ struct connection {
     struct front *front;
     int fd;
     bool refused;
-    bool shut; /* front_shut() */
-    bool kept; /* a request has ended on it */
+    bool shut;   /* connection_shut() */
+    bool kept;   /* a request has ended on it */
+    bool unread; /* an answer was given over bytes that nobody will read */
     struct rule_ip peer;
+    struct front_request *request; /* the one that is not over */
+    struct wire wire;
     struct tls *tls;          /* held; NULL: plain, or refused */
     void *tls_session;        /* the library's, as tls.h takes it */
     struct deadline deadline; /* in front.heads until a head is whole, in front.idles between requests */
@@ -32,8 +38,8 @@ struct front_request {
     unsigned status;
     uint64_t run; /* of the library, in which its request line came */
     bool head_seen, body_ended, close_now, answered;
-    bool early;                           /* answered before its body ended: what comes of that is dropped */
-    bool gone, timed_out, too_large, cut; /* how it ends */
+    bool early;                                      /* answered before its body ended: what comes of that is dropped */
+    bool gone, timed_out, too_large, malformed, cut; /* how it ends */
     bool tunnelled, tunnel_over, lingering;
     bool body_paused, watched, in_ready, feed;
     enum park park;
@@ -56,11 +62,13 @@ struct front {
     struct front_handles *handles; /* on the loop: front_loop.c's own */
     struct MHD_Daemon *daemon;
     struct leaver *leaver;
+    struct wires wires;
     struct tls *tls; /* held, for connections to come; NULL: plain */
     struct front_limits limits;
     const struct front_handler *handler;
     void *owner;
     struct deadline_list heads, idles, bodies, waits, tunnels, lingers; /* ms */
+    uint64_t ticked_ms;                                                 /* the last tick */
     struct front_request *ready, **ready_end;
     struct front_request *free, *live;
     uint64_t runs; /* of the library */
@@ -85,8 +93,6 @@ void front_push_ready(struct front_request *r);
 void front_drop_ready(struct front_request *r);
 /* The client has left, or is to be left: the request ends as soon as the library can be told. */
 void front_end_gone(struct front_request *r);
-/* Ends a connection on which no request is in hand. */
-void front_shut(struct connection *connection);
 
 /* ---- front_request.c ---- */
 
@@ -94,9 +100,25 @@ void front_shut(struct connection *connection);
 struct front_request *front_request_create(struct front *front, struct connection *connection, const char *target);
 /* It is over: out of all lists, its connection idle. */
 void front_request_detach(struct front_request *r);
+/* How it has ended, which the library knows only in part: for all it has `seen`. */
+enum front_end front_request_end(const struct front_request *r, enum front_end seen);
 void front_request_destroy(struct front_request *r);
 /* May the head that r->request now holds be served? Fills in the rest of r->request. */
-struct request_problem front_request_judge(struct front_request *r);
+struct request_problem front_request_judge(struct front_request *r, size_t head_size);
+
+/* ---- front_connection.c ---- */
+
+struct sockaddr;
+/* `tls_session`: of a front with certificates; NULL otherwise. */
+struct connection *connection_open(struct front *front, int fd, const struct sockaddr *address, void *tls_session);
+/* The library is about to close the socket. */
+void connection_close(struct connection **connection);
+/* Ends it where no request is in hand. */
+void connection_shut(struct connection *connection);
+/* Writes an answer by hand, the last one, while the library has nothing to write itself. Returns how much of its body was written; -1: the
+ * connection is broken. */
+ssize_t connection_answer(struct connection *connection, const struct front_answer *answer);
+ssize_t connection_refuse(struct connection *connection, unsigned status, const char *detail);
 
 /* ---- front_early.c ---- */
 

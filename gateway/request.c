@@ -476,3 +476,12 @@ struct request_problem request_check(struct request *request, char *scratch, siz
     }
     return problem;
 }
+
+/* Whatever they are called: nobody reads them and none is forwarded. But what is no field line is no trailer, and the body no body. */
+const char *request_check_trailer(const struct field *field)
+{
+    if (!rule_is_token(field->name.at, field->name.length)) {
+        return "a trailer field name is not a token";
+    }
+    return is_field_value(field->value) ? NULL : "a trailer field value has a control byte";
+}

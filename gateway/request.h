@@ -6,7 +6,7 @@
  * is forwarded: what is refused is listed in request.c. Pure: no I/O, no allocation; any thread.
  *
  * Slices borrow: those of the first part from the library's buffers, those of the second also from `scratch`; all
- * stay valid as long as the request does. Fields that lie in a trailer are no part of it.
+ * stay valid as long as the request does. Fields that lie in a trailer are no part of it: they are checked and dropped.
  */
 #ifndef WEIR_REQUEST_H
 #define WEIR_REQUEST_H
@@ -68,6 +68,9 @@ struct request_problem {
 /* `scratch` holds what is not a slice of the input: target.length + length of the Host field + 2 bytes are always
  * enough; when there is less than this request needs, the answer is 431. */
 MUST_CHECK struct request_problem request_check(struct request *request, char *scratch, size_t scratch_size);
+
+/* May a chunked body end with this field (RFC 9110 §6.5)? NULL, or a static sentence: then the request was none. */
+const char *request_check_trailer(const struct field *field);
 
 /* The first field of that name (compared without case), or NULL. */
 const struct field *request_field(const struct request *request, struct slice name);

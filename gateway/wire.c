@@ -1,8 +1,8 @@
 /* wire: follows the framing of what clients send, and takes chunk extensions out of it. See wire.h.
  *
  * It need not judge: where it and the library could come to differ, the library or request.c refuses the message and the
- * connection ends. So of a head only three names matter, the last Content-Length counts, and any Transfer-Encoding is
- * chunked. After an Upgrade it is not known what the bytes are: from then on all pass.
+ * connection ends. So of a head only two names matter, the last Content-Length counts, and any Transfer-Encoding is
+ * chunked. Whoever makes a tunnel of a connection takes its wire away.
  */
 #include "wire.h"
 
@@ -73,7 +73,7 @@ static bool name_is(const struct wire *wire, const char *name)
 
 static void begin_message(struct wire *wire)
 {
-    *wire = (struct wire){ .state = LINE };
+    *wire = (struct wire){ .state = LINE, .any = wire->any, .encrypted = wire->encrypted };
 }
 
 static struct taken end_name(struct wire *wire)
@@ -85,14 +85,13 @@ static struct taken end_name(struct wire *wire)
         next = LINE_LENGTH;
     } else if (ours && name_is(wire, "transfer-encoding")) {
         wire->coded = true;
-    } else if (ours && name_is(wire, "upgrade")) {
-        wire->upgrade = true;
     }
     return become(wire, next, keep(1));
 }
 
 static struct taken take_line(struct wire *wire, const char *bytes, size_t length)
 {
+    wire->begun = true;
     for (size_t i = 0; i < length; i++) {
         char c = lower(bytes[i]);
         if (c == ':') {
@@ -103,7 +102,7 @@ static struct taken take_line(struct wire *wire, const char *bytes, size_t lengt
         if (c == '\r' && wire->name_length == 0) {
             return become(wire, HEAD_END, keep(i + 1));
         }
-        bool possible = wire->name_length > 0 ? wire->name_length < WIRE_NAME_MAX : c == 'c' || c == 't' || c == 'u';
+        bool possible = wire->name_length > 0 ? wire->name_length < WIRE_NAME_MAX : c == 'c' || c == 't';
         if (!possible || c == '\n') {
             return become(wire, LINE_REST, keep(i));
         }
@@ -141,12 +140,9 @@ static struct taken end_head(struct wire *wire, char c)
     if (!wire->started) {
         return become(wire, LINE, keep(1)); /* an empty line before the request line */
     }
-    if (wire->trailers || (!wire->coded && !wire->upgrade && wire->left == 0)) {
+    if (wire->trailers || (!wire->coded && wire->left == 0)) {
         begin_message(wire);
         return keep(1);
-    }
-    if (wire->upgrade) {
-        return become(wire, PASSED, keep(1));
     }
     wire->left = wire->coded ? 0 : wire->left;
     return become(wire, wire->coded ? SIZE : BODY, keep(1));
@@ -180,7 +176,7 @@ static struct taken end_size(struct wire *wire, char c)
         return become(wire, DATA, keep(1));
     }
     begin_message(wire);
-    wire->started = wire->trailers = true;
+    wire->begun = wire->started = wire->trailers = true;
     return keep(1);
 }
 
@@ -363,7 +359,7 @@ bool wires_add(struct wires *wires, int fd, struct wire *wire)
         wires->of = of;
         wires->size = size;
     }
-    begin_message(wire);
+    *wire = (struct wire){ 0 };
     wires->of[at] = wire;
     return true;
 }
@@ -386,36 +382,48 @@ void wires_reading(const struct wires *wires)
     reading = wires;
 }
 
+/* Is nothing expected of this client, as far as one can know? */
+static bool is_between(const struct wire *wire)
+{
+    return wire->state == PASSED || !wire->begun;
+}
+
+/* The library takes a short read for an empty socket and waits for the next event. So what it gets is short only when the socket is empty, and in
+ * the middle of a message its end, which may have come in one event with the last bytes, is looked for here. */
 static ssize_t read_through(struct wire *wire, int fd, char *buffer, size_t size)
 {
     size_t have = 0;
     while (have < size) {
-        ssize_t got = recvfrom(fd, buffer + have, size - have, 0, NULL, NULL);
+        size_t room = size - have;
+        ssize_t got = recvfrom(fd, buffer + have, room, 0, NULL, NULL);
+        if (got <= 0 && have == 0) {
+            return got;
+        }
+        if (got == 0) {
+            shutdown(fd, SHUT_RD); /* an event of its own */
+        }
         if (got <= 0) {
-            if (have == 0) {
-                return got;
-            }
-            if (got ==
-                0) { /* The library takes a short read for an empty socket: it must be told once more that there is something. */
-                shutdown(fd, SHUT_RD);
-            }
             break;
         }
-        size_t room = size - have;
+        wire->any = true;
         have += wire_pass(wire, buffer + have, (size_t)got, room);
-        if (have > 0 && (size_t)got < room) {
+        if ((size_t)got < room && have > 0 && is_between(wire)) {
             break;
         }
     }
     return (ssize_t)have;
 }
 
+struct wire *wire_reading(int fd)
+{
+    return reading != NULL && (size_t)fd < reading->size ? reading->of[fd] : NULL;
+}
+
 /* In libc's place: see wire.h. */
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
 {
-    const struct wires *wires = reading;
-    struct wire *wire = wires != NULL && (size_t)fd < wires->size ? wires->of[fd] : NULL;
-    if (wire == NULL || flags != 0) {
+    struct wire *wire = wire_reading(fd);
+    if (wire == NULL || wire->encrypted || flags != 0) {
         return recvfrom(fd, buffer, size, flags, NULL, NULL);
     }
     return read_through(wire, fd, buffer, size);

@@ -7,7 +7,8 @@
  * wire_pass(): it follows the framing, takes extensions out of chunk-size lines, and where a size line must not be believed it passes bytes that
  * the library answers with 400. Everything else passes as it came: heads and trailers are judged by the library and by request.c.
  *
- * Only what the library reads in wire_read_by() is touched, and there only connections that were added; any other recv() in the process is libc's.
+ * Only what a thread reads between two wires_reading() is touched, and there only connections that were added; any other recv() in the process is
+ * libc's. With TLS it is gnutls_record_recv() that the library calls: tls.c does there what is done here.
  */
 #ifndef WEIR_WIRE_H
 #define WEIR_WIRE_H
@@ -22,12 +23,14 @@
 
 /* Where in its framing a connection is. All zero: before the first request. */
 struct wire {
+    bool encrypted; /* recv() is not for it: tls.c is */
     uint8_t state;
     uint8_t name_length;
+    bool any;          /* a byte has come, ever */
+    bool begun;        /* one has come of this message */
     bool started;      /* the request line has come: an empty line would end the head */
     bool trailers;     /* these lines come behind a last chunk */
     bool coded;        /* the head has a Transfer-Encoding */
-    bool upgrade;      /* the head has an Upgrade */
     bool digits;       /* the size line has some */
     uint32_t overhead; /* bytes of this body's size lines that say nothing, less its data */
     uint64_t left;     /* of the body or the chunk; its size, while that is read */
@@ -49,5 +52,7 @@ void wires_fini(struct wires *wires);
 
 /* From now on this thread's recv() is the library's, for these connections. NULL: no longer. */
 void wires_reading(const struct wires *wires);
+/* The one that the library is reading; NULL: it is not, or not this one. */
+struct wire *wire_reading(int fd);
 
 #endif
