@@ -18,7 +18,7 @@ static struct balance_server *servers;
 
 static void given(enum config_balance way, size_t count, const unsigned *weights)
 {
-    static char urls[SERVERS][32];
+    static char urls[SERVERS][48];
     struct config_server configs[SERVERS] = { 0 };
     for (size_t i = 0; i < count; i++) {
         snprintf(urls[i], sizeof urls[i], "http://10.0.0.%zu:9000", i + 1);
