@@ -384,6 +384,8 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *mh
         return NULL;
     }
     r->mhd = mhd;
+    (void)COUNT_IF(
+        !r->connection->wire.any); /* the library has read this past wire.c: was it linked in some other way? */
     hide_from_library(mhd, (char *)(uintptr_t)uri);
     front->progress++; /* until the head is whole, which may want another run */
     r->run = front->runs;

@@ -38,7 +38,6 @@ enum state {
     QUOTED_PAIR,
     QUOTED_END,
     STATES_OF_EXTENSIONS,
-    PASSED,  /* what follows is not ours to read */
     REFUSED, /* the library is to answer 400 */
 };
 
@@ -57,6 +56,12 @@ static struct taken become(struct wire *wire, enum state state, struct taken tak
 {
     wire->state = (uint8_t)state;
     return taken;
+}
+
+/* The library refuses it too, but some of this only when it has seen one byte more. */
+static struct taken refuse(struct wire *wire)
+{
+    return become(wire, REFUSED, keep(0));
 }
 
 /* ---- heads and trailers ---- */
@@ -135,7 +140,7 @@ static struct taken take_length(struct wire *wire, char c)
 static struct taken end_head(struct wire *wire, char c)
 {
     if (c != '\n') {
-        return become(wire, PASSED, keep(1)); /* a bare CR: refused */
+        return refuse(wire);
     }
     if (!wire->started) {
         return become(wire, LINE, keep(1)); /* an empty line before the request line */
@@ -169,7 +174,7 @@ static struct taken end_size(struct wire *wire, char c)
 {
     wire->digits = false;
     if (c != '\n') {
-        return become(wire, PASSED, keep(1));
+        return refuse(wire);
     }
     if (wire->left > 0) {
         wire->overhead -= wire->left < wire->overhead ? (uint32_t)wire->left : wire->overhead;
@@ -182,14 +187,10 @@ static struct taken end_size(struct wire *wire, char c)
 
 static struct taken end_data(struct wire *wire, char c)
 {
-    bool right = c == (wire->state == DATA_CR ? '\r' : '\n');
-    enum state next = wire->state == DATA_CR ? DATA_LF : SIZE;
-    return become(wire, right ? next : PASSED, keep(1));
-}
-
-static struct taken refuse(struct wire *wire)
-{
-    return become(wire, REFUSED, keep(0));
+    if (c != (wire->state == DATA_CR ? '\r' : '\n')) {
+        return refuse(wire);
+    }
+    return become(wire, wire->state == DATA_CR ? DATA_LF : SIZE, keep(1));
 }
 
 static bool is_wasted(struct wire *wire)
@@ -273,10 +274,7 @@ static struct taken take_size(struct wire *wire, char c)
         wire->left = wire->left << 4 | (uint64_t)digit;
         return keep(1);
     }
-    if (!wire->digits) {
-        return become(wire, PASSED, keep(1)); /* refused by the library, whatever it is */
-    }
-    return take_extension(wire, c);
+    return wire->digits ? take_extension(wire, c) : refuse(wire);
 }
 
 /* ---- what passes ---- */
@@ -312,7 +310,6 @@ static struct taken take(struct wire *wire, const char *bytes, size_t length)
     case QUOTED_PAIR:
     case QUOTED_END:
         return take_extension(wire, *bytes);
-    case PASSED:
     case REFUSED:
     case STATES_OF_EXTENSIONS:
         break;
@@ -323,6 +320,7 @@ static struct taken take(struct wire *wire, const char *bytes, size_t length)
 size_t wire_pass(struct wire *wire, char *bytes, size_t length, size_t room)
 {
     size_t in = 0, out = 0;
+    wire->any = true;
     while (in < length && wire->state != REFUSED) {
         struct taken taken = take(wire, bytes + in, length - in);
         if (!taken.dropped) {
@@ -334,7 +332,7 @@ size_t wire_pass(struct wire *wire, char *bytes, size_t length, size_t room)
         in += taken.count;
     }
     if (in <
-        length) { /* behind the digits of a size: nothing there that the library would take for one, nor wait behind */
+        length) { /* such as the library takes in no place where this comes, and two, behind which it waits for no more */
         for (unsigned i = 0; i < 2 && out < room; i++) {
             bytes[out++] = '!';
         }
@@ -385,7 +383,7 @@ void wires_reading(const struct wires *wires)
 /* Is nothing expected of this client, as far as one can know? */
 static bool is_between(const struct wire *wire)
 {
-    return wire->state == PASSED || !wire->begun;
+    return !wire->begun;
 }
 
 /* The library takes a short read for an empty socket and waits for the next event. So what it gets is short only when the socket is empty, and in
@@ -405,7 +403,6 @@ static ssize_t read_through(struct wire *wire, int fd, char *buffer, size_t size
         if (got <= 0) {
             break;
         }
-        wire->any = true;
         have += wire_pass(wire, buffer + have, (size_t)got, room);
         if ((size_t)got < room && have > 0 && is_between(wire)) {
             break;

@@ -2,7 +2,7 @@
 import unittest
 
 from framing import AFTER, CHUNKED, Case, Framing, post
-from harness import Weir, free_port, parse_responses
+from harness import Weir, free_port, parse_responses, wait_until
 from test_tls import Client, certificate
 
 HELLO = [("POST", "/x", b"hello")]
@@ -191,6 +191,17 @@ class Chunks(Framing):
     def sent(self, fields):
         self.judge(Case("", post(CHUNKED, b"5;a=b\r\nhello\r\n0;c\r\n" + fields + b"\r\n"), 200))
         return self.origin.requests[-2]
+
+    def test_given_a_body_that_is_refused_then_that_is_what_is_counted(self):
+        def counted():
+            metrics = self.weir.metrics()
+            return metrics.sum("weir_requests_total", status_class="4xx"), metrics.sum("weir_requests_total")
+        refused, all_ = counted()
+        for body in (b"5;\r\nhello\r\n", b"x\r\n", b"5\r\nhelloX", b"0\r\nX[]: 1\r\n\r\n", b"0\r\n X: 1\r\n\r\n", b"0" * 30000):
+            refused, all_ = refused + 1, all_ + 1
+            self.assertEqual(self.weir.raw(post(CHUNKED, body)).statuses, [400])
+            wait_until(lambda: counted() == (refused, all_), what=f"{refused} refusals of {all_} requests")
+        self.settle()
 
     def test_given_tls_then_it_is_the_same(self):
         weir = Weir({"headers": "none", "listen": {"address": f"127.0.0.1:{free_port()}", "tls": certificate("one.example")},

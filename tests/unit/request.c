@@ -498,6 +498,24 @@ static void lists_fall_into_their_elements(void **state)
     assert_true(slice_equals((struct slice){ NULL, 0 }, SLICE("")));
 }
 
+static void trailers_are_field_lines_whatever_they_are_called(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *value;
+        bool passes;
+    } rows[] = {
+        { "X-Sum", "1", true },     { "X-Sum", "", true },           { "Content-Length", "5", true },
+        { "Host", "a", true },      { "X-Sum", "caf\xe9\tb", true }, { "", "1", false },
+        { "X Sum", "1", false },    { "X(Sum)", "1", false },        { "X-\xe9", "1", false },
+        { "X-Sum", "\x01", false }, { "X-Sum", "a\rb", false },      { "X-Sum", "\x7f", false },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct field field = { slice_of(rows[i].name), slice_of(rows[i].value) };
+        assert_int_equal(request_check_trailer(&field) == NULL, rows[i].passes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -515,6 +533,7 @@ int main(void)
         cmocka_unit_test(target_and_host_are_known_in_one_spelling),
         cmocka_unit_test(no_spelling_of_login_is_another_path),
         cmocka_unit_test(body_and_wishes_are_known),
+        cmocka_unit_test(trailers_are_field_lines_whatever_they_are_called),
         cmocka_unit_test(what_an_earlier_request_left_is_forgotten),
         cmocka_unit_test(fields_are_found_without_case),
         cmocka_unit_test(hop_by_hop_fields_stay_here_and_no_others),
