@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* What size lines of one body may hold in extensions and leading zeros, beyond as much as it has data: without a bound they are
- * a way to keep a gateway busy with a body that never grows. */
+/* What size lines of one body may hold in extensions and leading zeros, beyond as much as it has data, and how many empty lines may come
+ * before a request: without a bound they are ways to keep a gateway busy with nothing. */
 #define OVERHEAD_MAX (16 * 1024)
 
 enum state {
@@ -52,6 +52,11 @@ static struct taken keep(size_t count)
     return (struct taken){ count, false };
 }
 
+static struct taken drop(size_t count)
+{
+    return (struct taken){ count, true };
+}
+
 static struct taken become(struct wire *wire, enum state state, struct taken taken)
 {
     wire->state = (uint8_t)state;
@@ -62,6 +67,11 @@ static struct taken become(struct wire *wire, enum state state, struct taken tak
 static struct taken refuse(struct wire *wire)
 {
     return become(wire, REFUSED, keep(0));
+}
+
+static bool is_wasted(struct wire *wire)
+{
+    return ++wire->overhead > OVERHEAD_MAX;
 }
 
 /* ---- heads and trailers ---- */
@@ -105,7 +115,7 @@ static struct taken take_line(struct wire *wire, const char *bytes, size_t lengt
             return taken;
         }
         if (c == '\r' && wire->name_length == 0) {
-            return become(wire, HEAD_END, keep(i + 1));
+            return become(wire, HEAD_END, wire->started ? keep(i + 1) : drop(1));
         }
         bool possible = wire->name_length > 0 ? wire->name_length < WIRE_NAME_MAX : c == 'c' || c == 't';
         if (!possible || c == '\n') {
@@ -142,8 +152,8 @@ static struct taken end_head(struct wire *wire, char c)
     if (c != '\n') {
         return refuse(wire);
     }
-    if (!wire->started) {
-        return become(wire, LINE, keep(1)); /* an empty line before the request line */
+    if (!wire->started) { /* an empty line before the request line: RFC 9112 §2.2; the library reads over one only */
+        return is_wasted(wire) ? refuse(wire) : become(wire, LINE, drop(1));
     }
     if (wire->trailers || (!wire->coded && wire->left == 0)) {
         begin_message(wire);
@@ -191,11 +201,6 @@ static struct taken end_data(struct wire *wire, char c)
         return refuse(wire);
     }
     return become(wire, wire->state == DATA_CR ? DATA_LF : SIZE, keep(1));
-}
-
-static bool is_wasted(struct wire *wire)
-{
-    return ++wire->overhead > OVERHEAD_MAX;
 }
 
 /* ---- extensions: *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ), RFC 9112 §7.1.1 ---- */
@@ -251,7 +256,7 @@ static struct taken take_extension(struct wire *wire, char c)
     if (next == 0 || is_wasted(wire)) {
         return refuse(wire);
     }
-    return become(wire, next, (struct taken){ 1, .dropped = true });
+    return become(wire, next, drop(1));
 }
 
 /* ---- sizes ---- */
@@ -331,11 +336,10 @@ size_t wire_pass(struct wire *wire, char *bytes, size_t length, size_t room)
         }
         in += taken.count;
     }
-    if (in <
-        length) { /* such as the library takes in no place where this comes, and two, behind which it waits for no more */
-        for (unsigned i = 0; i < 2 && out < room; i++) {
-            bytes[out++] = '!';
-        }
+    static const char refused[] = { '\r',
+                                    '!' }; /* which the library takes nowhere, and behind which it waits for no more */
+    for (size_t i = 0; in < length && i < sizeof refused && out < room; i++) {
+        bytes[out++] = refused[i];
     }
     return out;
 }

@@ -4,7 +4,7 @@
  * data, refuses the request, forgets to tell us that it is over, or waits for ever; and it believes any size that fits 64 bits. RFC 9112 §7.1.1 wants
  * extensions read over, and senders of them exist. The library has no hook for the bytes it reads, so this file has one: it defines recv(), which
  * the linker prefers to libc's, also for a shared libmicrohttpd. What it does to the bytes of a connection is little, and all of it is
- * wire_pass(): it follows the framing, takes extensions out of chunk-size lines, and where a size line must not be believed it passes bytes that
+ * wire_pass(): it follows the framing, takes extensions out of chunk-size lines and empty lines from before requests, and where a size line must not be believed it passes bytes that
  * the library answers with 400. Everything else passes as it came: heads and trailers are judged by the library and by request.c.
  *
  * Only what a thread reads between two wires_reading() is touched, and there only connections that were added; any other recv() in the process is
@@ -32,7 +32,7 @@ struct wire {
     bool trailers;     /* these lines come behind a last chunk */
     bool coded;        /* the head has a Transfer-Encoding */
     bool digits;       /* the size line has some */
-    uint32_t overhead; /* bytes of this body's size lines that say nothing, less its data */
+    uint32_t overhead; /* of empty lines; bytes of this body's size lines that say nothing, less its data */
     uint64_t left;     /* of the body or the chunk; its size, while that is read */
     char name[WIRE_NAME_MAX];
 };

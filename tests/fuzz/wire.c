@@ -26,8 +26,8 @@ static size_t pass(const uint8_t *data, size_t size, size_t piece, char *out)
         memcpy(out + length, read, left);
         length += left;
         free(read);
-        if (left > count || (left >= REFUSAL && memcmp(out + length - REFUSAL, "!!", REFUSAL) == 0)) {
-            break; /* refused, or (the client's own "!!") as good as */
+        if (left > count || (left >= REFUSAL && memcmp(out + length - REFUSAL, "\r!", REFUSAL) == 0)) {
+            break; /* refused, or (the client's own "\r!") as good as */
         }
     }
     return length;
@@ -39,10 +39,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *whole = malloc(room), *other = malloc(room);
     size_t length = pass(data, size, size + 1, whole);
     CHECK(length <= size + REFUSAL);
-    bool refused = length >= REFUSAL && memcmp(whole + length - REFUSAL, "!!", REFUSAL) == 0;
+    bool refused = length >= REFUSAL && memcmp(whole + length - REFUSAL, "\r!", REFUSAL) == 0;
     for (size_t piece = 1; piece < 12; piece += 2) {
         size_t cut = pass(data, size, piece, other);
-        if (!refused && memmem(data, size, "!!", REFUSAL) == NULL) {
+        if (!refused && memmem(data, size, "\r!", REFUSAL) == NULL) {
             CHECK(cut == length && memcmp(whole, other, length) == 0);
         }
     }

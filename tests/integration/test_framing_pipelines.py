@@ -15,6 +15,7 @@ NEXT = ("GET", "/x", b"")
 PIPELINES = [
     Case("three", get() * 3, 200, 200, 200, got=[NEXT] * 3),
     Case("bodies between", post(LENGTH, b"hello") + get() + post(CHUNKED, CHUNKS) + get(), 200, 200, 200, 200, got=[HELLO, NEXT, HELLO, NEXT]),
+    Case("empty lines between", get() + b"\r\n\r\n\r\n" + post(CHUNKED, CHUNKS) + b"\r\n\r\n" + get(), 200, 200, 200),
     Case("an empty line between", get() + b"\r\n" + post(LENGTH, b"hello") + b"\r\n" + get(), 200, 200, 200),
     Case("HEAD between", get() + get(method=b"HEAD") + get(), 200, 200, 200, methods=["GET", "HEAD", "GET"]),
     Case("HTTP/1.0 and keep-alive", get(fields=HOST + b"Connection: keep-alive\r\n", version=b"HTTP/1.0") + get(), 200, 200),
