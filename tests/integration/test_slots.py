@@ -84,7 +84,7 @@ class Counting(Slots):
         gate.set()
         self.assertEqual([holder.answers()[0].status for holder in holders], [200] * 5)
         self.wait_free(weir, 5)
-        self.assertEqual(weir.metrics().sum("weir_limit_keys", limit="slots"), 0)
+        wait_until(lambda: weir.metrics().sum("weir_limit_keys", limit="slots") == 0, what="no key with requests in flight")
 
     def test_each_key_has_slots_of_its_own(self):
         origin = self.origin()
